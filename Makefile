@@ -1,0 +1,33 @@
+# `make compare` and `make test` set up what they need: a virtual environment, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
+SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
+
+.PHONY: compare test lint format clean
+
+compare: $(READY)
+	$(BIN)/rnn-parity compare
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(SITE) $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

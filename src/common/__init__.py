@@ -1,0 +1,4 @@
+"""What the two twins share: the equations, the weights, the data and the comparison. NumPy only.
+
+Importing `common` imports neither PyTorch nor TensorFlow; `common.framework.get` does that, by name, when asked.
+"""

@@ -1,0 +1,167 @@
+"""The command `rnn-parity`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+try:
+    import typer
+    from rich import box
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+except ModuleNotFoundError as missing:  # the base install is NumPy alone
+    print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
+    raise SystemExit(2) from None
+
+from common.comparison import Deviations, PairRow, Report, Settings, compare
+from common.framework import installed
+from common.parameters import CELLS
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _parity() -> None:
+    """SimpleRNN, LSTM and GRU in PyTorch and TensorFlow, side by side."""
+
+
+@app.command(name="compare")
+def compare_command(
+    cell: Annotated[
+        list[str] | None, typer.Option(help="SimpleRNN, LSTM or GRU; may be repeated.", show_default="all three")
+    ] = None,
+    framework: Annotated[
+        list[str] | None, typer.Option(help="torch or tf; may be repeated.", show_default="those installed")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    hidden: Annotated[int, typer.Option(help="Width of the hidden state.")] = 64,
+    batch: Annotated[int, typer.Option(help="Sequences a batch.")] = 32,
+    data: Annotated[str, typer.Option(help="vowels (real recordings), gaussian or adding.")] = "vowels",
+    seed: Annotated[int, typer.Option(help="Of weights, states and synthetic data.")] = 0,
+    output: Annotated[Path, typer.Option(help="Where the JSON report goes.")] = Path("comparison.json"),
+) -> None:
+    """Compare every cell in both twins, the built-in layers and the oracle, on the same batches from the same weights.
+
+    Exit status: 0 if every bound holds, 1 if one does not, 2 for bad input.
+    """
+    console = Console()
+    try:
+        settings = Settings(
+            cells=tuple(dict.fromkeys(cell or CELLS)),  # type: ignore[arg-type]
+            frameworks=tuple(dict.fromkeys(framework)) if framework else installed(),
+            dtype=dtype,
+            device=device,
+            hidden=hidden,
+            batch=batch,
+            data=data,
+            seed=seed,
+        )
+        check_writable(output)
+        report = _compare_with_progress(settings, Console(stderr=True))
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        print(f"rnn-parity: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    show(report, console)
+    write_json(report.as_dict(), output)
+    console.print(f"Written to {output}", highlight=False)
+    raise typer.Exit(0 if report.holds else 1)
+
+
+def _compare_with_progress(settings: Settings, console: Console) -> Report:
+    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def update(what: str, share: float) -> None:
+            progress.update(task, description=what, completed=share)
+
+        return compare(settings, update)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report's two tables, and what was left out."""
+    s = report.settings
+    console.print(
+        f"{s.data}, batches of {s.batch}, hidden width {s.hidden}, {s.dtype} on {s.device}, seed {s.seed}; "
+        + ", ".join(f"{name} {version}" for name, version in report.environment["versions"].items()),
+        highlight=False,
+    )
+    pairs = _table("Worst deviation, max|a − b| / max|b|", "pair", "outputs", "final", "gradients", "bounds", "verdict")
+    for i, row in enumerate(report.pairs):
+        if i == 0 or report.pairs[i - 1].cell != row.cell:
+            pairs.add_row(f"[bold]{row.cell}[/]")
+        last = i + 1 == len(report.pairs) or report.pairs[i + 1].cell != row.cell
+        pairs.add_row(*_pair_cells(row), end_section=last)
+    console.print(pairs)
+    times = _table("Milliseconds a training step, in turn", "twin", "ours", "built-in", "built-in / ours", "quartiles")
+    for t in report.times:
+        spread = f"{t.ratio_low:.2f} – {t.ratio_high:.2f}"
+        times.add_row(f"{t.framework} {t.cell}", f"{t.ours_ms:.2f}", f"{t.builtin_ms:.2f}", f"{t.ratio:.2f}", spread)
+    if report.times:
+        console.print(times)
+    for what, why in report.left_out.items():
+        console.print(f"Left out: {what}: {why}", highlight=False)
+    failed = sum(not row.holds for row in report.pairs)
+    console.print(
+        f"[green]All {len(report.pairs)} pairs are within their bounds.[/]"
+        if not failed
+        else f"[red]{failed} of {len(report.pairs)} pairs are beyond their bounds.[/]"
+    )
+
+
+def _table(title: str, first: str, *numbers: str) -> Table:
+    """A table that fits 80 columns: a column of names, then columns of numbers."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _pair_cells(row: PairRow) -> list[str]:
+    verdict = "–" if row.bounds is None else "[green]holds[/]" if row.holds else "[red]BEYOND[/]"
+    return [f"  {row.first} ~ {row.second}", *map(_number, row.deviations), _bounds(row.bounds), verdict]
+
+
+def _number(value: float) -> str:
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def _bounds(bounds: Deviations | None) -> str:
+    return "–" if bounds is None else f"{_number(max(bounds.outputs, bounds.final))} / {_number(bounds.gradients)}"
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before the work, a path that cannot be written.
+
+    Raises:
+        OSError: its folder does not exist or cannot be written, or it is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"output should be a file, got the folder {path}")
+    if not os.access(path.parent, os.W_OK):
+        raise OSError(f"output should be in a folder that can be written, got {path}")
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write JSON to a temporary name, then rename it: a reader sees the old file or the whole new one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        json.dump(report, file, indent=2, allow_nan=True)
+        file.write("\n")
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

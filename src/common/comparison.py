@@ -1,0 +1,439 @@
+"""Runs one case through oracle, twins and built-in layers, and measures how far they are apart and how fast they are."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import equations
+from common.data import batches, load
+from common.framework import Case, Framework, Result, get, installed
+from common.parameters import CELLS, CellName, Parameters, initialise, one_of
+
+Array = NDArray[Any]
+
+# The numerical contract: float64 deviations for pre-activations of order one.
+OUTPUT_BOUND = 1e-13
+GRADIENT_BOUND = 1e-12
+# In lower precision: twice the built-in layer's own error, and this many units in the last place.
+FEW_UNITS = 4.0
+
+ORACLE = "oracle"
+
+
+# One case
+
+
+def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *, seed: int = 0) -> Case:
+    """A case with a random initial state and a random cotangent on the whole output sequence and the final state.
+
+    Args:
+        parameters: the layer's weights; their dtype is the case's.
+        x: `(batch, time, input)`.
+        lengths: `(batch,)`, or None where every sequence fills the time axis.
+        seed: default 0.
+    """
+    random = np.random.default_rng(seed)
+    batch, steps, _ = x.shape
+    hidden, kind = parameters.hidden_size, parameters.kind
+
+    def draw(*shape: int) -> Array:
+        return random.standard_normal(shape).astype(parameters.dtype)
+
+    d_outputs = draw(batch, steps, hidden)
+    if lengths is not None:
+        d_outputs[np.arange(steps) >= lengths[:, None]] = 0
+    return Case(
+        parameters,
+        x.astype(parameters.dtype),
+        tuple(draw(batch, hidden) / 2 for _ in kind.states),
+        lengths,
+        d_outputs,
+        tuple(draw(batch, hidden) for _ in kind.states),
+    )
+
+
+class OracleRun(NamedTuple):
+    """The oracle's result, and the largest |pre-activation| on the way to it."""
+
+    result: Result
+    largest_pre_activation: float
+
+
+def run_oracle(case: Case) -> OracleRun:
+    """The case by the document's equations in float64, whatever its dtype."""
+    unrolled = equations.unroll(case.parameters, case.x, case.state, case.lengths)
+    gradients = equations.backpropagate(case.parameters, unrolled, case.d_outputs, case.d_final, case.lengths)
+    by_name = {"x": gradients.x} | gradients.weights
+    by_name |= {f"{s}_0": d for s, d in zip(case.parameters.kind.states, gradients.state, strict=True)}
+    return OracleRun(Result(unrolled.outputs, unrolled.final, by_name), unrolled.largest_pre_activation)
+
+
+# Deviations
+
+
+class Deviations(NamedTuple):
+    """The worst deviation of one result from another, over the arrays of each kind."""
+
+    outputs: float
+    final: float
+    gradients: float
+
+    def worst(self, other: Deviations) -> Deviations:
+        return Deviations(*(_maximum(a, b) for a, b in zip(self, other, strict=True)))
+
+    def within(self, bounds: Deviations) -> bool:
+        return all(value <= bound for value, bound in zip(self, bounds, strict=True))
+
+
+def _maximum(*values: float) -> float:
+    """Like `max`, but NaN wins."""
+    return float(np.max(values))
+
+
+def deviation(a: Array, b: Array, scale: float = 0.0) -> float:
+    """max|a − b| / max|b|; NaN or infinity anywhere gives infinity.
+
+    Args:
+        a, b: two arrays of one shape.
+        scale: the least that counts as max|b|. Default 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"a and b should have the same shape, got {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float("inf")
+    difference = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+    largest = max(float(np.abs(b).max(initial=0.0)), scale)
+    return difference / largest if difference else 0.0
+
+
+def deviations(result: Result, expected: Result, scale: float = 0.0) -> Deviations:
+    """How far `result` is from `expected`, each of outputs, final state and gradients by its worst array.
+
+    Args:
+        result, expected: of one case.
+        scale: the least that counts as the largest entry of a gradient, see `deviation`. Default 0.
+    """
+    names = set(result.gradients) | set(expected.gradients)
+    gradients = [deviation(_gradient(result, name), _gradient(expected, name), scale) for name in names]
+    finals = [deviation(a, b) for a, b in zip(result.final, expected.final, strict=True)]
+    return Deviations(deviation(result.outputs, expected.outputs), _maximum(*finals), _maximum(*gradients))
+
+
+def _gradient(result: Result, name: str) -> Array:
+    """The gradient of that name; of a recurrent bias that is added to another (b_hi), the gradient of their sum."""
+    return result.gradients[name if name in result.gradients else name.replace("b_h", "b_")]
+
+
+def bounds(dtype: Any, largest_pre_activation: float, builtin_error: Deviations | None = None) -> Deviations:
+    """How far a layer may be from the oracle.
+
+    Args:
+        dtype: of the case. In float64 the bounds are those of the contract, times the largest |pre-activation| if that
+            is above 1. In lower precision they are twice the built-in layer's own error and `FEW_UNITS` units in the last
+            place.
+        largest_pre_activation: of the case.
+        builtin_error: the built-in layer's deviations from the oracle; where it has none in lower precision, the float64
+            bounds are scaled by the unit roundoffs.
+    """
+    unit = float(np.finfo(dtype).eps)
+    if unit > np.finfo(np.float64).eps and builtin_error is not None:
+        return Deviations(*(2 * error + FEW_UNITS * unit for error in builtin_error))
+    scale = max(1.0, largest_pre_activation) * unit / float(np.finfo(np.float64).eps)
+    return Deviations(OUTPUT_BOUND * scale, OUTPUT_BOUND * scale, GRADIENT_BOUND * scale)
+
+
+# A comparison of everything
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Someone to compare: the oracle, a twin or a framework's own layer."""
+
+    name: str
+    framework: Framework | None = None
+    builtin: bool = False
+
+    def run(self, case: Case, device: str) -> Result:
+        if self.framework is None:
+            return run_oracle(case).result
+        layer = self.framework.make(case.parameters, builtin=self.builtin, device=device)
+        return self.framework.run(layer, case)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compare.
+
+    Args:
+        cells: among `SimpleRNN`, `LSTM` and `GRU` (which is compared in both forms). Default all.
+        frameworks: among `torch` and `tf`. Default those installed.
+        dtype: `"float64"` (default) or `"float32"`.
+        device: `"cpu"` (default) or `"cuda"`.
+        hidden: width of the hidden state, at least 1. Default 64.
+        batch: sequences a batch, at least 1. Default 32.
+        data: a data set of `common.data`. Default `"vowels"`.
+        seed: of weights, states and cotangents. Default 0.
+        rounds: pairs of training steps to time, at least 1. Default 15.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+
+    cells: tuple[CellName, ...] = ("SimpleRNN", "LSTM", "GRU")
+    frameworks: tuple[str, ...] = field(default_factory=installed)
+    dtype: str = "float64"
+    device: str = "cpu"
+    hidden: int = 64
+    batch: int = 32
+    data: str = "vowels"
+    seed: int = 0
+    rounds: int = 15
+
+    def __post_init__(self) -> None:
+        from common.data import DATASETS
+
+        for cell in self.cells:
+            one_of("cell", cell, list(CELLS))
+        for framework in self.frameworks:
+            one_of("framework", framework, ["torch", "tf"])
+        one_of("dtype", self.dtype, ["float64", "float32"])
+        one_of("device", self.device, ["cpu", "cuda"])
+        one_of("data set", self.data, list(DATASETS))
+        for name, value in (("hidden", self.hidden), ("batch", self.batch), ("rounds", self.rounds)):
+            if value < 1:
+                raise ValueError(f"{name} should be at least 1, got {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed should be at least 0, got {self.seed}")
+        if not self.cells:
+            raise ValueError("cells should name at least one cell, got none")
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """The worst deviation of one contender from another over all batches, its bound and whether it holds."""
+
+    cell: str
+    first: str
+    second: str
+    deviations: Deviations
+    bounds: Deviations | None
+    holds: bool
+
+
+@dataclass(frozen=True)
+class TimeRow:
+    """A training step of ours beside the built-in layer's, in turn: medians, and quartiles of the paired ratio."""
+
+    cell: str
+    framework: str
+    ours_ms: float
+    builtin_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison found."""
+
+    settings: Settings
+    left_out: dict[str, str]
+    pairs: list[PairRow]
+    times: list[TimeRow]
+    environment: dict[str, Any]
+
+    @property
+    def holds(self) -> bool:
+        return all(row.holds for row in self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: only dictionaries, lists, strings, numbers, booleans and None."""
+        report = asdict(self)
+        for row in report["pairs"]:
+            for key in ("deviations", "bounds"):
+                row[key] = None if row[key] is None else dict(zip(Deviations._fields, row[key], strict=True))
+        return report | {"holds": self.holds}
+
+
+def forms(cells: Sequence[CellName]) -> list[tuple[str, CellName, bool]]:
+    """Label, cell and `reset_after` of every form to compare."""
+    found: list[tuple[str, CellName, bool]] = []
+    for cell in cells:
+        found.append((cell, cell, True))
+        if cell == "GRU":
+            found.append(("GRU reset_after=False", cell, False))
+    return found
+
+
+def compare(settings: Settings, progress: Callable[[str, float], None] = lambda what, share: None) -> Report:
+    """Run every cell in twins, built-in layers and oracle on the same batches from the same weights.
+
+    Args:
+        settings: what to compare.
+        progress: called with what is being done and the share of the work that is behind, 0 to 1.
+
+    Raises:
+        ValueError: the device is absent.
+    """
+    progress("importing", 0.0)
+    absent = {name: "not installed" for name in ("torch", "tf") if name not in installed()}
+    frameworks = [get(name) for name in settings.frameworks if name not in absent]
+    for framework in frameworks:
+        one_of("device", settings.device, framework.devices())
+    left_out = {name: why for name, why in absent.items()}
+    data = load(settings.data, settings.seed)
+    found = list(batches(data, settings.batch, dtype=settings.dtype))
+    pairs: list[PairRow] = []
+    times: list[TimeRow] = []
+    work = forms(settings.cells)
+    for i, (label, cell, reset_after) in enumerate(work):
+        parameters = initialise(
+            cell,
+            data.features,
+            settings.hidden,
+            reset_after=reset_after,
+            seed=settings.seed,
+            dtype=settings.dtype,
+        )
+        cases = [make_case(parameters, batch.x, batch.lengths, seed=settings.seed + j) for j, batch in enumerate(found)]
+
+        def report(what: str, share: float, label: str = label, i: int = i) -> None:
+            progress(f"{label}: {what}", (i + share) / len(work))
+
+        pairs += _compare_pairs(label, cases, frameworks, settings, lambda what, s: report(what, 0.8 * s))
+        for framework in frameworks:
+            report(f"timing {framework.package}", 0.9)
+            if framework.has_builtin(parameters):
+                times.append(_time(label, framework, cases[0], settings))
+            else:
+                left_out[f"{framework.builtin_package}, {label}"] = "there is no such layer"
+    progress("done", 1.0)
+    return Report(settings, left_out, pairs, times, environment(frameworks))
+
+
+def _contenders(parameters: Parameters, frameworks: Sequence[Framework]) -> list[Contender]:
+    twins = [Contender(framework.package, framework) for framework in frameworks]
+    builtin = [Contender(f.builtin_package, f, True) for f in frameworks if f.has_builtin(parameters)]
+    return [*twins, *builtin, Contender(ORACLE)]
+
+
+def _compare_pairs(
+    label: str,
+    cases: Sequence[Case],
+    frameworks: Sequence[Framework],
+    settings: Settings,
+    progress: Callable[[str, float], None],
+) -> Iterator[PairRow]:
+    """Every pair of contenders, over all cases."""
+    contenders = _contenders(cases[0].parameters, frameworks)
+    worst: dict[tuple[str, str], Deviations] = {}
+    largest = 0.0
+    for i, case in enumerate(cases):
+        results = {}
+        for j, contender in enumerate(contenders):
+            progress(contender.name, (i + j / len(contenders)) / len(cases))
+            results[contender.name] = contender.run(case, settings.device)
+        largest = max(largest, run_oracle(case).largest_pre_activation)
+        for first, second in combinations(results, 2):
+            found = deviations(results[first], results[second])
+            worst[first, second] = worst.get((first, second), found).worst(found)
+    for (first, second), found in worst.items():
+        limit = _pair_bounds(first, second, contenders, worst, settings.dtype, largest)
+        yield PairRow(label, first, second, found, limit, limit is None or found.within(limit))
+
+
+def _pair_bounds(
+    first: str,
+    second: str,
+    contenders: Sequence[Contender],
+    worst: dict[tuple[str, str], Deviations],
+    dtype: str,
+    largest: float,
+) -> Deviations | None:
+    """The bound on a pair: in float64 the contract's; below, the sum of what each may be from the oracle.
+
+    None in lower precision for a pair without one of ours: the built-in layers' errors are the measure there.
+    """
+    if dtype == "float64":
+        return bounds(dtype, largest)
+    by_name = {contender.name: contender for contender in contenders}
+    if all(by_name[name].builtin or name == ORACLE for name in (first, second)):
+        return None
+    allowed = []
+    for name in (first, second):
+        contender = by_name[name]
+        if contender.framework is None:
+            continue
+        own_error = worst.get((contender.framework.builtin_package, ORACLE))
+        if contender.builtin and own_error is not None:
+            allowed.append(own_error)
+        else:
+            allowed.append(bounds(dtype, largest, own_error or _any_builtin_error(contenders, worst)))
+    return Deviations(*(sum(parts) for parts in zip(*allowed, strict=True)))
+
+
+def _any_builtin_error(contenders: Sequence[Contender], worst: dict[tuple[str, str], Deviations]) -> Deviations | None:
+    """The error of the other framework's layer, for a form that one framework lacks."""
+    errors = [worst[c.name, ORACLE] for c in contenders if c.builtin]
+    return errors[0] if errors else None
+
+
+def time_in_turn(
+    ours: Callable[[], None], rival: Callable[[], None], rounds: int, warm_up: int = 2
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds of each call of two functions, called turn about, after calls that are not counted."""
+    seconds = np.empty((2, rounds))
+    for i in range(-warm_up, rounds):
+        for j, function in enumerate((ours, rival)):
+            start = time.perf_counter()
+            function()
+            if i >= 0:
+                seconds[j, i] = time.perf_counter() - start
+    return seconds[0], seconds[1]
+
+
+def _time(label: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
+    ours_step, builtin_step = (
+        framework.training_step(framework.make(case.parameters, builtin=builtin, device=settings.device), case)
+        for builtin in (False, True)
+    )
+    ours, builtin = time_in_turn(ours_step, builtin_step, settings.rounds)
+    low, ratio, high = np.quantile(builtin / ours, [0.25, 0.5, 0.75])
+    medians = 1e3 * float(np.median(ours)), 1e3 * float(np.median(builtin))
+    return TimeRow(label, framework.package, *medians, float(ratio), float(low), float(high))
+
+
+def environment(frameworks: Sequence[Framework]) -> dict[str, Any]:
+    """Versions, machine and time."""
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for framework in frameworks:
+        versions |= framework.versions()
+    return {
+        "versions": versions,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,167 @@
+"""The Protocol that each twin implements, in NumPy arrays, and the twins by name.
+
+A twin is reached as `framework.get("torch")` or `framework.get("tf")`, which imports it then and not before. Its layers,
+ours and the framework's own, are opaque here: they are made, filled, read and run by the functions of the Protocol.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, cast
+
+from numpy.typing import NDArray
+
+from common.parameters import Parameters, one_of
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+
+
+class Case(NamedTuple):
+    """One thing to run: a layer's weights, its inputs, and a cotangent for its outputs and final state.
+
+    Attributes:
+        parameters: the layer's weights.
+        x: `(batch, time, input)`, of the parameters' dtype.
+        state: the initial `(h,)`, or `(h, c)` for an LSTM, each `(batch, hidden)`.
+        lengths: `(batch,)`, or None where every sequence fills the time axis.
+        d_outputs: ∂L/∂outputs, `(batch, time, hidden)`; 0 where a sequence has ended.
+        d_final: ∂L/∂ the final state, arranged as `state`.
+    """
+
+    parameters: Parameters
+    x: Array
+    state: State
+    lengths: Array | None
+    d_outputs: Array
+    d_final: State
+
+
+class Result(NamedTuple):
+    """What comes of a case.
+
+    Attributes:
+        outputs: h_t for every step, `(batch, time, hidden)`; 0 where a sequence has ended, whatever the framework puts there.
+        final: the state after each sequence's own last step.
+        gradients: ∂L/∂ `x`, `h_0` (and `c_0`) and every weight by the document's name; where a packing holds two biases
+            that are added, of both: `b_i` and `b_hi`.
+    """
+
+    outputs: Array
+    final: State
+    gradients: dict[str, Array]
+
+
+class Framework(Protocol):
+    """A twin, seen from outside."""
+
+    name: str
+    package: str
+    builtin_package: str
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the framework's packages, by name."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Where layers can run: `"cpu"` and, where there is a GPU, `"cuda"`."""
+
+    def engines(self) -> tuple[str, ...]:
+        """The names of this twin's engines, without `"auto"`."""
+
+    def has_builtin(self, parameters: Parameters) -> bool:
+        """Whether the framework itself has a layer of this form."""
+
+    def make(self, parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> Any:
+        """A layer, ours or the framework's own, with these weights.
+
+        Raises:
+            ValueError: an unknown or absent device or engine, or a form that the framework's own layer lacks.
+        """
+
+    def read(self, layer: Any) -> Parameters:
+        """The weights of a layer or cell, ours or the framework's own."""
+
+    def write(self, layer: Any, parameters: Parameters) -> None:
+        """Fill a layer or cell, ours or the framework's own.
+
+        Raises:
+            ValueError: the weights are of another cell, form or size than the layer.
+        """
+
+    def run(self, layer: Any, case: Case) -> Result:
+        """Forward and backward through a layer made by `make`."""
+
+    def training_step(self, layer: Any, case: Case) -> Callable[[], None]:
+        """A function that runs one training step, forward and backward, and returns when it is done."""
+
+
+TWINS = {"torch": "rnn_torch.framework", "tf": "rnn_tf.framework"}
+_REQUIRED = {"torch": ("torch",), "tf": ("tensorflow", "keras")}
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep TensorFlow's start-up chatter, which its C++ writes to file descriptor 2, from the user.
+
+    What Python writes to `sys.stderr` still arrives, and so does everything if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as sink:
+            os.dup2(sink.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def get(name: str) -> Framework:
+    """The twin of that name, imported when first asked for.
+
+    Args:
+        name: `"torch"` or `"tf"`.
+
+    Raises:
+        ValueError: an unknown name.
+        ModuleNotFoundError: its framework is not installed.
+    """
+    module = TWINS[one_of("framework", name, list(TWINS))]
+    if module in sys.modules:
+        return cast(Framework, sys.modules[module])
+    with _quiet_start():
+        return cast(Framework, importlib.import_module(module))
+
+
+def installed() -> tuple[str, ...]:
+    """The names of the twins whose framework is installed; imports neither."""
+    return tuple(name for name in TWINS if all(importlib.util.find_spec(package) for package in _REQUIRED[name]))
+
+
+def of(layer: Any) -> Framework:
+    """The twin that a layer or cell, ours or a framework's own, belongs to.
+
+    Raises:
+        TypeError: it is neither a PyTorch module nor a Keras layer.
+    """
+    roots = {base.__module__.partition(".")[0] for base in type(layer).__mro__}
+    for root, name in (("torch", "torch"), ("keras", "tf")):
+        if root in roots:
+            return get(name)
+    raise TypeError(f"layer should be a PyTorch module or a Keras layer, got {type(layer).__name__}")
+
+
+def copy_weights(source: Any, target: Any) -> None:
+    """Fill a layer or cell from another: any of rnn_torch's, rnn_tf's, `torch.nn`'s and `keras.layers`'.
+
+    Raises:
+        TypeError: one of the two is no layer of either framework.
+        ValueError: the two differ in cell, form or size.
+    """
+    of(target).write(target, of(source).read(source))

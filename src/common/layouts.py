@@ -1,0 +1,281 @@
+"""Gate-named weights to and from the packings of PyTorch, Keras and ONNX.
+
+| packing | SimpleRNN | LSTM | GRU | matrices | biases |
+| --- | --- | --- | --- | --- | --- |
+| torch | h | i f c̃ o | r z ñ | `(gates · hidden, input)` | two, added; of a GRU with `reset_after` `b_hn` is apart |
+| keras | h | i f c̃ o | z r ñ | transposed: `(input, gates · hidden)` | one; of a GRU with `reset_after` `(2, …)` |
+| onnx | h | i o f c̃ | z r ñ | `(1, gates · hidden, input)` | one array, input biases then recurrent |
+
+Where a packing holds two biases that are added, the container holds their sum. Reading such a packing and writing it
+again gives the same function, with the whole sum in the input bias and zeros in the recurrent one: `from_torch` and
+`from_onnx` warn with `MergedBiasesWarning` when that changes the arrays, because a gradient step moves two added biases
+twice as far as one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.parameters import CELLS, CellName, Parameters, Weights, one_of
+
+Layout = Literal["torch", "keras", "onnx"]
+Array = NDArray[Any]
+
+GATE_ORDER: dict[Layout, dict[CellName, tuple[str, ...]]] = {
+    "torch": {"SimpleRNN": ("h",), "LSTM": ("i", "f", "c", "o"), "GRU": ("r", "z", "n")},
+    "keras": {"SimpleRNN": ("h",), "LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n")},
+    "onnx": {"SimpleRNN": ("h",), "LSTM": ("i", "o", "f", "c"), "GRU": ("z", "r", "n")},
+}
+
+
+class MergedBiasesWarning(UserWarning):
+    """Two biases that a packing adds were merged into one: the function stays, the split between the two is lost."""
+
+
+def by_gate(
+    layout: Layout,
+    cell: CellName,
+    input_blocks: Sequence[Any],
+    recurrent_blocks: Sequence[Any],
+    bias_blocks: Sequence[Any] = (),
+    **recurrent_bias: Any,
+) -> dict[str, Any]:
+    """Name the blocks of a packing, one a gate and in the packing's order, after their gates. Arrays of any framework.
+
+    Args:
+        layout: `"torch"`, `"keras"` or `"onnx"`.
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        input_blocks: the matrices that multiply the input.
+        recurrent_blocks: the matrices that multiply the hidden state.
+        bias_blocks: the biases, or none.
+        recurrent_bias: `b_hn`, where there is one.
+    """
+    kind, order = CELLS[cell], GATE_ORDER[layout][cell]
+    named = {kind.input_weight(gate): block for gate, block in zip(order, input_blocks, strict=True)}
+    named |= {kind.recurrent_weight(gate): block for gate, block in zip(order, recurrent_blocks, strict=True)}
+    if bias_blocks:
+        named |= {kind.bias(gate): block for gate, block in zip(order, bias_blocks, strict=True)}
+    return named | recurrent_bias
+
+
+def weights_by_gate(layout: Layout, cell: CellName, *blocks: Sequence[Any], **recurrent_bias: Any) -> Weights:
+    """`by_gate` as the named tuple that the equations are written in; absent biases are 0."""
+    return CELLS[cell].weights(**by_gate(layout, cell, *blocks, **recurrent_bias))
+
+
+def _split(array: Array, gates: int, argument: str, axis: int = 0) -> list[Array]:
+    if array.shape[axis] % gates:
+        raise ValueError(f"{argument} should have a multiple of {gates} along axis {axis}, got shape {array.shape}")
+    return np.split(array, gates, axis)
+
+
+def _require(argument: str, array: Any, ndim: int) -> Array:
+    array = np.asarray(array)
+    if array.ndim != ndim:
+        raise ValueError(f"{argument} should have {ndim} dimensions, got shape {array.shape}")
+    return array
+
+
+def _stack(parameters: Parameters, layout: Layout) -> tuple[Array, Array, Array | None, Array | None]:
+    """Input matrices, recurrent matrices, input biases and recurrent biases, stacked along the first axis."""
+    kind, order = parameters.kind, GATE_ORDER[layout][parameters.cell]
+    W = np.concatenate([parameters[kind.input_weight(gate)] for gate in order])
+    R = np.concatenate([parameters[kind.recurrent_weight(gate)] for gate in order])
+    if not parameters.bias:
+        return W, R, None, None
+    b = np.concatenate([parameters[kind.bias(gate)] for gate in order])
+    nothing = np.zeros(parameters.hidden_size, parameters.dtype)
+    b_h = np.concatenate([parameters["b_hn"] if gate == "n" and "b_hn" in parameters else nothing for gate in order])
+    return W, R, b, b_h
+
+
+def _merge_biases(
+    layout: Layout, cell: CellName, reset_after: bool, b: Array | None, b_h: Array | None, stacklevel: int = 4
+) -> dict[str, Array]:
+    """The container's biases from a packing's two: their sum, but for `b_hn`, which stays apart."""
+    if b is None or b_h is None:
+        return {}
+    order = GATE_ORDER[layout][cell]
+    biases: dict[str, Array] = {}
+    merged = False
+    for gate, b_gate, b_h_gate in zip(
+        order, _split(b, len(order), "input bias"), _split(b_h, len(order), "recurrent bias"), strict=True
+    ):
+        if gate == "n" and reset_after:
+            biases |= {"b_n": b_gate, "b_hn": b_h_gate}
+        else:
+            biases[CELLS[cell].bias(gate)] = b_gate + b_h_gate
+            merged = merged or bool(np.any(b_h_gate))
+    if merged:
+        warnings.warn(
+            f"the two biases of this {layout} {cell} were added into one: the function is the same, the split is lost",
+            MergedBiasesWarning,
+            stacklevel=stacklevel,
+        )
+    return biases
+
+
+# PyTorch
+
+
+def to_torch(parameters: Parameters, suffix: str = "_l0") -> dict[str, Array]:
+    """The `state_dict` of `nn.RNN`, `nn.LSTM` or `nn.GRU` (or of a cell, with `suffix=""`), as NumPy arrays."""
+    W, R, b, b_h = _stack(parameters, "torch")
+    state = {f"weight_ih{suffix}": W, f"weight_hh{suffix}": R}
+    return state if b is None else state | {f"bias_ih{suffix}": b, f"bias_hh{suffix}": cast(Array, b_h)}
+
+
+def from_torch(
+    cell: CellName, state: Mapping[str, Any], *, reset_after: bool = True, suffix: str = "_l0"
+) -> Parameters:
+    """Read one layer and direction of a PyTorch `state_dict` (of arrays).
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        state: `weight_ih{suffix}`, `weight_hh{suffix}` and, both or neither, `bias_ih{suffix}`, `bias_hh{suffix}`.
+        reset_after: the form of the GRU. Default True, PyTorch's.
+        suffix: of the names: `"_l0"` (default), `"_l1_reverse"`, …, `""` for a cell.
+
+    Raises:
+        ValueError: a missing or misshapen array, or what `Parameters` raises.
+
+    Warns:
+        MergedBiasesWarning: the two biases were added and the recurrent one was not zero.
+    """
+    one_of("cell", cell, list(CELLS))
+    names = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
+    if f"bias_ih{suffix}" in state or f"bias_hh{suffix}" in state:
+        names += [f"bias_ih{suffix}", f"bias_hh{suffix}"]
+    if missing := [name for name in names if name not in state]:
+        raise ValueError(f"state should hold {', '.join(names)}, but lacks {', '.join(missing)}")
+    arrays = [_require(name, state[name], 2 if name.startswith("weight") else 1) for name in names]
+    gates = len(CELLS[cell].gates)
+    W, R = (_split(array, gates, name) for array, name in zip(arrays[:2], names, strict=False))
+    blocks = by_gate("torch", cell, W, R)
+    b, b_h = arrays[2:] if len(arrays) == 4 else (None, None)
+    return Parameters(cell, blocks | _merge_biases("torch", cell, reset_after, b, b_h), reset_after)
+
+
+def gradients_from_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
+    """Gradients by the document's names, from arrays packed as `from_torch` expects them.
+
+    Of two biases that are added each has the gradient of the sum; both are reported, as `b_i` and `b_hi`, so that
+    neither goes unchecked.
+    """
+    gates = len(CELLS[cell].gates)
+    W, R = (np.split(np.asarray(state[f"weight_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
+    if f"bias_ih{suffix}" not in state:
+        return by_gate("torch", cell, W, R)
+    b, b_h = (np.split(np.asarray(state[f"bias_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
+    return by_gate("torch", cell, W, R, b, **_recurrent_bias_names("torch", cell, b_h))
+
+
+def _recurrent_bias_names(layout: Layout, cell: CellName, blocks: Sequence[Array]) -> dict[str, Array]:
+    return {f"b_h{gate}": block for gate, block in zip(GATE_ORDER[layout][cell], blocks, strict=True)}
+
+
+# Keras
+
+
+def to_keras(parameters: Parameters) -> list[Array]:
+    """What `get_weights()` of `keras.layers.SimpleRNN`, `LSTM` or `GRU` (or of a cell) holds: kernel, recurrent kernel, bias."""
+    W, R, b, b_h = _stack(parameters, "keras")
+    weights = [np.ascontiguousarray(W.T), np.ascontiguousarray(R.T)]
+    if b is None:
+        return weights
+    return [*weights, np.stack([b, cast(Array, b_h)]) if "b_hn" in parameters else b]
+
+
+def from_keras(cell: CellName, weights: Sequence[Any], *, reset_after: bool = True) -> Parameters:
+    """Read `get_weights()` of a Keras layer or cell.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        weights: kernel, recurrent kernel and, if there is one, bias.
+        reset_after: the form of the GRU. Default True, Keras's.
+
+    Raises:
+        ValueError: not two or three arrays, a misshapen array, or what `Parameters` raises.
+
+    Warns:
+        MergedBiasesWarning: a GRU's two biases of r and z were added and the recurrent ones were not zero.
+    """
+    one_of("cell", cell, list(CELLS))
+    if len(weights) not in (2, 3):
+        raise ValueError(f"weights should be kernel, recurrent_kernel and perhaps bias, got {len(weights)} arrays")
+    double = cell == "GRU" and reset_after
+    W, R = _keras_blocks(cell, weights)
+    if len(weights) == 2:
+        return Parameters(cell, by_gate("keras", cell, W, R), reset_after)
+    bias = _require("bias", weights[2], 2 if double else 1)
+    if double and len(bias) != 2:
+        raise ValueError(f"bias should have shape (2, 3 · hidden) with reset_after, got {bias.shape}")
+    b, b_h = bias if double else (bias, np.zeros_like(bias))
+    return Parameters(
+        cell, by_gate("keras", cell, W, R) | _merge_biases("keras", cell, reset_after, b, b_h), reset_after
+    )
+
+
+def gradients_from_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
+    """Gradients by the document's names, from arrays packed as `from_keras` expects them; see `gradients_from_torch`."""
+    W, R = _keras_blocks(cell, weights)
+    gates = len(CELLS[cell].gates)
+    if len(weights) == 2:
+        return by_gate("keras", cell, W, R)
+    bias = np.asarray(weights[2])
+    if bias.ndim == 1:
+        return by_gate("keras", cell, W, R, np.split(bias, gates))
+    b, b_h = (np.split(row, gates) for row in bias)
+    return by_gate("keras", cell, W, R, b, **_recurrent_bias_names("keras", cell, b_h))
+
+
+def _keras_blocks(cell: CellName, weights: Sequence[Any]) -> list[list[Array]]:
+    gates = len(CELLS[cell].gates)
+    names = ("kernel", "recurrent_kernel")
+    return [
+        [block.T for block in _split(_require(name, array, 2), gates, name, axis=1)]
+        for name, array in zip(names, weights[:2], strict=True)
+    ]
+
+
+# ONNX
+
+
+def to_onnx(parameters: Parameters) -> dict[str, Array]:
+    """The inputs W, R and B of the ONNX operators RNN, LSTM and GRU (one direction)."""
+    W, R, b, b_h = _stack(parameters, "onnx")
+    if b is None:
+        return {"W": W[None], "R": R[None]}
+    return {"W": W[None], "R": R[None], "B": np.concatenate([b, cast(Array, b_h)])[None]}
+
+
+def from_onnx(cell: CellName, tensors: Mapping[str, Any], *, reset_after: bool = True) -> Parameters:
+    """Read the inputs W, R and, if there is one, B of an ONNX operator of one direction.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        tensors: `W (1, gates · hidden, input)`, `R (1, gates · hidden, hidden)`, `B (1, 2 · gates · hidden)`.
+        reset_after: the operator's `linear_before_reset`. Default True.
+
+    Raises:
+        ValueError: a missing or misshapen array, or what `Parameters` raises.
+
+    Warns:
+        MergedBiasesWarning: the two biases were added and the recurrent one was not zero.
+    """
+    one_of("cell", cell, list(CELLS))
+    if missing := [name for name in ("W", "R") if name not in tensors]:
+        raise ValueError(f"tensors should hold W, R and perhaps B, but lacks {', '.join(missing)}")
+    arrays = {name: _require(name, array, 2 if name == "B" else 3) for name, array in tensors.items()}
+    if directions := [name for name, array in arrays.items() if len(array) != 1]:
+        raise ValueError(f"{directions[0]} should hold one direction, got shape {arrays[directions[0]].shape}")
+    gates = len(CELLS[cell].gates)
+    W, R = (_split(arrays[name][0], gates, name) for name in ("W", "R"))
+    blocks = by_gate("onnx", cell, W, R)
+    b, b_h = _split(arrays["B"][0], 2, "B") if "B" in arrays else (None, None)
+    return Parameters(cell, blocks | _merge_biases("onnx", cell, reset_after, b, b_h), reset_after)

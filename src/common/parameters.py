@@ -1,0 +1,234 @@
+"""One recurrent layer's weights under the document's names, validated, whatever framework they came from.
+
+The names are the document's: `W_ii` multiplies the input on its way into gate `i`, `W_hi` the previous hidden state,
+`b_i` is the gate's bias. A matrix has shape `(hidden, input)` or `(hidden, hidden)`, so that `W_ii x_t` is meant
+literally; a bias has shape `(hidden,)`.
+
+Two views of the same weights:
+
+- `SimpleRNNWeights`, `LSTMWeights`, `GRUWeights` are named tuples of arrays of any framework, in which the equations are
+  written. A layer without biases has the number 0 in their place.
+- `Parameters` is the container that crosses between frameworks: NumPy arrays, checked when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+CellName = Literal["SimpleRNN", "LSTM", "GRU"]
+
+
+class SimpleRNNWeights(NamedTuple):
+    """The weights of `h_t = tanh(W_hh h_{t-1} + W_xh x_t + b_h)`."""
+
+    W_xh: Any
+    W_hh: Any
+    b_h: Any = 0.0
+
+
+class LSTMWeights(NamedTuple):
+    """The weights of the LSTM's input gate i, forget gate f, candidate c̃ and output gate o."""
+
+    W_ii: Any
+    W_if: Any
+    W_ic: Any
+    W_io: Any
+    W_hi: Any
+    W_hf: Any
+    W_hc: Any
+    W_ho: Any
+    b_i: Any = 0.0
+    b_f: Any = 0.0
+    b_c: Any = 0.0
+    b_o: Any = 0.0
+
+
+class GRUWeights(NamedTuple):
+    """The weights of the GRU's reset gate r, update gate z and candidate ñ; `b_hn` only where `reset_after`."""
+
+    W_ir: Any
+    W_iz: Any
+    W_in: Any
+    W_hr: Any
+    W_hz: Any
+    W_hn: Any
+    b_r: Any = 0.0
+    b_z: Any = 0.0
+    b_n: Any = 0.0
+    b_hn: Any = 0.0
+
+
+Weights = SimpleRNNWeights | LSTMWeights | GRUWeights
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is fixed about a kind of cell: its gates, its states, and the named tuple its equations are written in."""
+
+    name: CellName
+    gates: tuple[str, ...]
+    states: tuple[str, ...]
+    weights: type[SimpleRNNWeights] | type[LSTMWeights] | type[GRUWeights]
+
+    def input_weight(self, gate: str) -> str:
+        return "W_xh" if self.name == "SimpleRNN" else f"W_i{gate}"
+
+    def recurrent_weight(self, gate: str) -> str:
+        return f"W_h{gate}"
+
+    def bias(self, gate: str) -> str:
+        return f"b_{gate}"
+
+    def bias_names(self, reset_after: bool = True) -> tuple[str, ...]:
+        """The biases, in order; a GRU with `reset_after` has the recurrent bias `b_hn` besides."""
+        recurrent = ("b_hn",) if self.name == "GRU" and reset_after else ()
+        return tuple(self.bias(gate) for gate in self.gates) + recurrent
+
+
+CELLS: dict[CellName, Cell] = {
+    "SimpleRNN": Cell("SimpleRNN", ("h",), ("h",), SimpleRNNWeights),
+    "LSTM": Cell("LSTM", ("i", "f", "c", "o"), ("h", "c"), LSTMWeights),
+    "GRU": Cell("GRU", ("r", "z", "n"), ("h",), GRUWeights),
+}
+
+
+def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return `value` if it is among `choices`.
+
+    Raises:
+        ValueError: otherwise, naming the argument, what was expected and what came.
+    """
+    if value not in choices:
+        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters(Mapping[str, NDArray[Any]]):
+    """One layer's weights by the document's names: `parameters["W_ii"]`.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        weights: every weight by name. Matrices `(hidden, input)` and `(hidden, hidden)`, biases `(hidden,)`, all of one
+            floating-point dtype. The biases are there all together or not at all.
+        reset_after: the form of the GRU, see `common.equations.gru_step`; of no meaning to the other cells. Default True.
+
+    Raises:
+        TypeError: a weight is no floating-point array, or the dtypes differ.
+        ValueError: an unknown cell; a weight is missing, superfluous, misshapen or not finite.
+    """
+
+    cell: CellName
+    weights: Mapping[str, NDArray[Any]]
+    reset_after: bool = True
+
+    def __post_init__(self) -> None:
+        kind = CELLS[one_of("cell", self.cell, list(CELLS))]
+        weights = {name: np.asarray(array) for name, array in self.weights.items()}
+        matrices = [kind.input_weight(g) for g in kind.gates] + [kind.recurrent_weight(g) for g in kind.gates]
+        biases = kind.bias_names(self.reset_after)
+        expected = set(matrices) | (set(biases) if any(name in weights for name in biases) else set())
+        if missing := sorted(expected - set(weights)):
+            raise ValueError(f"weights of {self.cell} lack {', '.join(missing)}")
+        if unknown := sorted(set(weights) - expected):
+            raise ValueError(
+                f"weights of {self.cell} should be {', '.join([*matrices, *biases])}, got {', '.join(unknown)}"
+            )
+        self._check_arrays(kind, weights)
+        object.__setattr__(self, "weights", {name: weights[name] for name in [*matrices, *biases] if name in weights})
+
+    def _check_arrays(self, kind: Cell, weights: Mapping[str, NDArray[Any]]) -> None:
+        first = kind.input_weight(kind.gates[0])
+        if weights[first].ndim != 2:
+            raise ValueError(f"{first} should have shape (hidden, input), got {weights[first].shape}")
+        hidden, width = weights[first].shape
+        for name, array in weights.items():
+            if not np.issubdtype(array.dtype, np.floating):
+                raise TypeError(f"{name} should be of a floating-point dtype, got {array.dtype}")
+            if array.dtype != weights[first].dtype:
+                raise TypeError(f"{name} should be {weights[first].dtype} as {first} is, got {array.dtype}")
+            if name.startswith("b_"):
+                shape: tuple[int, ...] = (hidden,)
+            else:
+                shape = (hidden, width if name in map(kind.input_weight, kind.gates) else hidden)
+            if array.shape != shape:
+                raise ValueError(f"{name} should have shape {shape}, got {array.shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} should be finite, got NaN or infinity")
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def kind(self) -> Cell:
+        return CELLS[self.cell]
+
+    @property
+    def input_size(self) -> int:
+        return int(self[self.kind.input_weight(self.kind.gates[0])].shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self[self.kind.recurrent_weight(self.kind.gates[0])].shape[0])
+
+    @property
+    def bias(self) -> bool:
+        return self.kind.bias(self.kind.gates[0]) in self.weights
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return next(iter(self.weights.values())).dtype
+
+    def astype(self, dtype: DTypeLike) -> Parameters:
+        """The same weights, rounded to another floating-point dtype."""
+        return Parameters(self.cell, {name: array.astype(dtype) for name, array in self.items()}, self.reset_after)
+
+
+def initialise(
+    cell: CellName,
+    input_size: int,
+    hidden_size: int,
+    *,
+    bias: bool = True,
+    reset_after: bool = True,
+    scale: float = 1.0,
+    seed: int = 0,
+    dtype: DTypeLike = np.float64,
+) -> Parameters:
+    """Draw a layer's weights from U(−k, k) with k = scale / √hidden, PyTorch's default at `scale=1`.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        input_size: width of x_t, at least 1.
+        hidden_size: width of h_t, at least 1.
+        bias: with biases, drawn from the same range. Default True.
+        reset_after: the form of the GRU. Default True.
+        scale: a factor on the range; 0 gives zeros. Default 1.
+        seed: of the random generator. Default 0.
+        dtype: of the weights; they are drawn in float64 and rounded. Default float64.
+
+    Raises:
+        ValueError: an unknown cell or a size below 1.
+    """
+    kind = CELLS[one_of("cell", cell, list(CELLS))]
+    for argument, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if size < 1:
+            raise ValueError(f"{argument} should be at least 1, got {size}")
+    shapes: dict[str, tuple[int, ...]] = {kind.input_weight(g): (hidden_size, input_size) for g in kind.gates}
+    shapes |= {kind.recurrent_weight(g): (hidden_size, hidden_size) for g in kind.gates}
+    shapes |= dict.fromkeys(kind.bias_names(reset_after), (hidden_size,)) if bias else {}
+    random = np.random.default_rng(seed)
+    bound = scale / np.sqrt(hidden_size)
+    weights = {name: random.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
+    return Parameters(cell, weights, reset_after)

@@ -1,0 +1,12 @@
+"""SimpleRNN, LSTM and GRU for TensorFlow: drop-in for `keras.layers`, written from the equations, twin of `rnn_torch`."""
+
+import keras
+
+from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
+from rnn_tf.engines import ENGINES
+from rnn_tf.layers import GRU, LSTM, SimpleRNN
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(f"rnn_tf needs Keras's backend to be tensorflow, got {keras.backend.backend()}")
+
+__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell"]

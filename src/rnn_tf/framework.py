@@ -1,0 +1,156 @@
+"""This twin, and Keras's own layers, behind `common.framework.Framework`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import layouts
+from common.framework import Case, Result
+from common.parameters import CELLS, CellName, Parameters, one_of
+from rnn_tf import cells, layers
+from rnn_tf.engines import ENGINES
+
+Tensor = Any
+
+name = "tf"
+package = "rnn_tf"
+builtin_package = "keras.layers"
+
+OURS: dict[CellName, Any] = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
+BUILTIN: dict[CellName, Any] = {
+    "SimpleRNN": keras.layers.SimpleRNN,
+    "LSTM": keras.layers.LSTM,
+    "GRU": keras.layers.GRU,
+}
+CLASSES: dict[CellName, tuple[Any, ...]] = {
+    "SimpleRNN": (layers.SimpleRNN, cells.SimpleRNNCell, keras.layers.SimpleRNN, keras.layers.SimpleRNNCell),
+    "LSTM": (layers.LSTM, cells.LSTMCell, keras.layers.LSTM, keras.layers.LSTMCell),
+    "GRU": (layers.GRU, cells.GRUCell, keras.layers.GRU, keras.layers.GRUCell),
+}
+
+
+def versions() -> dict[str, str]:
+    return {"tensorflow": tf.__version__, "keras": keras.__version__}
+
+
+def devices() -> tuple[str, ...]:
+    return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
+
+
+def engines() -> tuple[str, ...]:
+    return tuple(ENGINES)
+
+
+def has_builtin(parameters: Parameters) -> bool:
+    return True
+
+
+def _on(device: str) -> Any:
+    return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[device])
+
+
+def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> Any:
+    one_of("device", device, devices())
+    options: dict[str, Any] = {} if builtin else {"engine": engine}
+    if parameters.cell == "GRU":
+        options["reset_after"] = parameters.reset_after
+    layer = (BUILTIN if builtin else OURS)[parameters.cell](
+        parameters.hidden_size,
+        use_bias=parameters.bias,
+        return_sequences=True,
+        return_state=True,
+        dtype=parameters.dtype.name,
+        **options,
+    )
+    with _on(device):
+        write(layer, parameters)
+    return layer
+
+
+def _identify(layer: Any) -> tuple[CellName, bool, Any]:
+    """Cell, form and the cell that holds the weights."""
+    cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
+    if cell is None:
+        raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
+    return cell, getattr(layer, "reset_after", True), getattr(layer, "cell", layer)
+
+
+def read(layer: Any) -> Parameters:
+    cell, reset_after, holder = _identify(layer)
+    if not layer.built:
+        raise ValueError("layer should have been built before its weights are read, got one without weights")
+    weights = [v for v in (holder.kernel, holder.recurrent_kernel, holder.bias) if v is not None]
+    return layouts.from_keras(cell, [keras.ops.convert_to_numpy(v) for v in weights], reset_after=reset_after)
+
+
+def write(layer: Any, parameters: Parameters) -> None:
+    cell, reset_after, _ = _identify(layer)
+    form = (cell, reset_after) if cell == "GRU" else cell
+    given = (parameters.cell, parameters.reset_after) if cell == "GRU" else parameters.cell
+    if form != given:
+        raise ValueError(f"parameters should be of {form}, got {given}")
+    if not layer.built:
+        time = (None,) if isinstance(layer, keras.layers.RNN) else ()
+        layer.build((None, *time, parameters.input_size))
+    weights = layouts.to_keras(parameters)
+    expected = [tuple(variable.shape) for variable in layer.trainable_variables]
+    if expected != [array.shape for array in weights]:
+        raise ValueError(f"parameters should fill {expected}, got {[array.shape for array in weights]}")
+    for variable, array in zip(layer.trainable_variables, weights, strict=True):
+        variable.assign(array)
+
+
+def _forward(layer: Any, x: Tensor, state: list[Tensor], mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Outputs `(batch, time, hidden)`, zeros where a sequence has ended, and the final state, each `(batch, hidden)`."""
+    outputs, *final = layer(x, initial_state=state, mask=mask)
+    return outputs if mask is None else tf.where(mask[:, :, None], outputs, tf.zeros_like(outputs)), final
+
+
+def _tensors(case: Case) -> tuple[Tensor, list[Tensor], Tensor | None, list[Tensor]]:
+    """The case's input, state, mask and cotangents."""
+    mask = None if case.lengths is None else tf.sequence_mask(case.lengths, case.x.shape[1])
+    arrays = (case.x, *case.state, case.d_outputs, *case.d_final)
+    x, *rest = (tf.constant(array) for array in arrays)
+    states = len(case.state)
+    return x, rest[:states], mask, rest[states:]
+
+
+def run(layer: Any, case: Case) -> Result:
+    variables = [variable.value for variable in layer.trainable_variables]
+    with tf.device(variables[0].device):
+        x, state, mask, cotangents = _tensors(case)
+        inputs = [x, *state]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs, final = _forward(layer, x, state, mask)
+        gradients = tape.gradient([outputs, *final], [*inputs, *variables], cotangents)
+    arrays = [np.asarray(gradient) for gradient in gradients]
+    cell = case.parameters.cell
+    by_name = {"x": arrays[0]}
+    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : len(inputs)], strict=True)}
+    by_name |= layouts.gradients_from_keras(cell, arrays[len(inputs) :])
+    return Result(outputs.numpy(), tuple(h.numpy() for h in final), by_name)
+
+
+def training_step(layer: Any, case: Case) -> Callable[[], None]:
+    variables = [variable.value for variable in layer.trainable_variables]
+    with tf.device(variables[0].device):
+        x, state, mask, cotangents = _tensors(case)
+
+    def gradients() -> Any:
+        with tf.GradientTape() as tape:
+            outputs, final = _forward(layer, x, state, mask)
+        return tape.gradient([outputs, *final], variables, cotangents)
+
+    compiled = tf.function(gradients, autograph=False)
+
+    def step() -> None:
+        for gradient in compiled():
+            gradient.numpy()
+
+    return step

@@ -1,0 +1,331 @@
+"""The equations, one step each, in PyTorch operations; and the cells, drop-in for `nn.RNNCell`, `LSTMCell`, `GRUCell`.
+
+A step takes the weights by the document's names, a batch of inputs `x_t (batch, input)` and the state, a tuple of
+`(batch, hidden)`, and returns the state after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.layouts import weights_by_gate
+from common.parameters import CELLS, CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+
+State = tuple[Tensor, ...]
+Activation = Callable[[Tensor], Tensor]
+
+
+class Dropped(NamedTuple):
+    """A matrix some of whose inputs are dropped: W diag(mask), the same mask at every step of a sequence."""
+
+    W: Tensor
+    mask: Tensor
+
+
+def apply(W: Tensor | Dropped, x: Tensor) -> Tensor:
+    """W x, for every row x of a batch."""
+    if isinstance(W, Dropped):
+        return functional.linear(x * W.mask, W.W)
+    return functional.linear(x, W)
+
+
+def simple_rnn_step(w: SimpleRNNWeights, x_t: Tensor, state: State, *, activation: Activation = torch.tanh) -> State:
+    """One step of the simple RNN (document, "Simple RNN"); `activation` stands in for tanh.
+
+    h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h)
+    """
+    (h,) = state
+    h_t = activation(apply(w.W_hh, h) + apply(w.W_xh, x_t) + w.b_h)
+    return (h_t,)
+
+
+def lstm_step(
+    w: LSTMWeights,
+    x_t: Tensor,
+    state: State,
+    *,
+    activation: Activation = torch.tanh,
+    recurrent_activation: Activation = torch.sigmoid,
+) -> State:
+    """One step of the LSTM (document, "LSTM"); `activation` stands in for tanh, `recurrent_activation` for σ.
+
+    i_t = σ(W_ii x_t + W_hi h_{t−1} + b_i)
+    f_t = σ(W_if x_t + W_hf h_{t−1} + b_f)
+    o_t = σ(W_io x_t + W_ho h_{t−1} + b_o)
+    c̃_t = tanh(W_ic x_t + W_hc h_{t−1} + b_c)
+    c_t = f_t ⊙ c_{t−1} + i_t ⊙ c̃_t
+    h_t = o_t ⊙ tanh(c_t)
+    """
+    h, c = state
+    i_t = recurrent_activation(apply(w.W_ii, x_t) + apply(w.W_hi, h) + w.b_i)
+    f_t = recurrent_activation(apply(w.W_if, x_t) + apply(w.W_hf, h) + w.b_f)
+    o_t = recurrent_activation(apply(w.W_io, x_t) + apply(w.W_ho, h) + w.b_o)
+    c_tilde = activation(apply(w.W_ic, x_t) + apply(w.W_hc, h) + w.b_c)
+    c_t = f_t * c + i_t * c_tilde
+    h_t = o_t * activation(c_t)
+    return h_t, c_t
+
+
+def gru_step(
+    w: GRUWeights,
+    x_t: Tensor,
+    state: State,
+    *,
+    reset_after: bool = True,
+    activation: Activation = torch.tanh,
+    recurrent_activation: Activation = torch.sigmoid,
+) -> State:
+    """One step of the GRU (Cho et al. 2014, arXiv 1406.1078); `activation` for tanh, `recurrent_activation` for σ.
+
+    r_t = σ(W_ir x_t + W_hr h_{t−1} + b_r)
+    z_t = σ(W_iz x_t + W_hz h_{t−1} + b_z)
+    ñ_t = tanh(W_in x_t + b_n + r_t ⊙ (W_hn h_{t−1} + b_hn))        reset_after=True  (v1)
+    ñ_t = tanh(W_in x_t + b_n + W_hn (r_t ⊙ h_{t−1}))               reset_after=False (v3)
+    h_t = (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}
+    """
+    (h,) = state
+    r_t = recurrent_activation(apply(w.W_ir, x_t) + apply(w.W_hr, h) + w.b_r)
+    z_t = recurrent_activation(apply(w.W_iz, x_t) + apply(w.W_hz, h) + w.b_z)
+    if reset_after:
+        recurrent_n = r_t * (apply(w.W_hn, h) + w.b_hn)
+    else:
+        recurrent_n = apply(w.W_hn, r_t * h)
+    n_tilde = activation(apply(w.W_in, x_t) + w.b_n + recurrent_n)
+    h_t = (1 - z_t) * n_tilde + z_t * h
+    return (h_t,)
+
+
+Step = Callable[[Any, Tensor, State], State]
+STEPS: dict[CellName, Callable[..., State]] = {"SimpleRNN": simple_rnn_step, "LSTM": lstm_step, "GRU": gru_step}
+NONLINEARITIES: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+def gate_weights(
+    cell: CellName,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    *,
+    reset_after: bool = True,
+) -> Weights:
+    """Cut PyTorch's packed weights into the document's: views, but for the two biases, which are added."""
+    gates = len(CELLS[cell].gates)
+    blocks = weight_ih.chunk(gates), weight_hh.chunk(gates)
+    if bias_ih is None or bias_hh is None:
+        return weights_by_gate("torch", cell, *blocks)
+    if cell != "GRU" or not reset_after:
+        return weights_by_gate("torch", cell, *blocks, (bias_ih + bias_hh).chunk(gates))
+    (b_ir, b_iz, b_n), (b_hr, b_hz, b_hn) = bias_ih.chunk(gates), bias_hh.chunk(gates)
+    return weights_by_gate("torch", cell, *blocks, (b_ir + b_hr, b_iz + b_hz, b_n), b_hn=b_hn)
+
+
+class _Cell(nn.Module):
+    """What the three cells share: PyTorch's packed parameters, their initialisation and the checks of the input."""
+
+    cell: CellName
+    step: Step
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        rows = len(CELLS[self.cell].gates) * hidden_size
+        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+        for name, shape in shapes.items():
+            setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        for name in ("bias_ih", "bias_hh"):
+            vector = nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) if bias else None
+            self.register_parameter(name, vector)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(−1/√hidden, 1/√hidden)."""
+        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0.0
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def gate_weights(self) -> Weights:
+        """The parameters by the document's names."""
+        return gate_weights(self.cell, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
+
+    def _advance(self, input: Tensor, state: State | None, names: tuple[str, ...]) -> State:
+        """Check the arguments as `nn` does, add the batch dimension where it is missing, and take one step."""
+        kind = type(self).__name__.replace("Simple", "")
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        for name, h in zip(names, state or (), strict=False):
+            if h.dim() not in (1, 2):
+                raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {h.dim()}D instead")
+        x_t = input if input.dim() == 2 else input.unsqueeze(0)
+        if state is None:
+            state = tuple(x_t.new_zeros(len(x_t), self.hidden_size) for _ in names)
+        elif input.dim() == 1:
+            state = tuple(h.unsqueeze(0) for h in state)
+        self._check(x_t, state)
+        after = self.step(self.gate_weights(), x_t, state)
+        return after if input.dim() == 2 else tuple(h.squeeze(0) for h in after)
+
+    def _check(self, x_t: Tensor, state: State) -> None:
+        if x_t.size(1) != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {x_t.size(1)} expected {self.input_size}")
+        for i, h in enumerate(state):
+            if h.dim() != 2 or x_t.size(0) != h.size(0):
+                raise RuntimeError(f"Input batch size {x_t.size(0)} doesn't match hidden{i} batch size {h.size(0)}")
+            if h.size(1) != self.hidden_size:
+                raise RuntimeError(
+                    f"hidden{i} has inconsistent hidden_size: got {h.size(1)}, expected {self.hidden_size}"
+                )
+
+
+class SimpleRNNCell(_Cell):
+    """One step of a simple RNN: drop-in for `nn.RNNCell`.
+
+    h' = tanh(W_xh x + W_hh h + b_h), with `b_h = bias_ih + bias_hh` (document, "Simple RNN")
+
+    Args:
+        input_size: width of x.
+        hidden_size: width of h.
+        bias: with `bias_ih` and `bias_hh`. Default True.
+        nonlinearity: `"tanh"` (default) or `"relu"`.
+        device, dtype: of the parameters.
+
+    Inputs: `input (batch, input_size)` or `(input_size,)`; `hx (batch, hidden_size)` or `(hidden_size,)`, default zeros.
+
+    Returns: h', shaped as `hx`.
+
+    Raises:
+        ValueError: an input or a state with too few or too many dimensions.
+        RuntimeError: a wrong width or batch size; an unknown nonlinearity, at the first call as in `nn.RNNCell`.
+    """
+
+    cell = "SimpleRNN"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def step(self, w: Any, x_t: Tensor, state: State) -> State:
+        if self.nonlinearity not in NONLINEARITIES:
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+        return simple_rnn_step(w, x_t, state, activation=NONLINEARITIES[self.nonlinearity])
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))
+        return h
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
+
+
+class LSTMCell(_Cell):
+    """One step of an LSTM: drop-in for `nn.LSTMCell`.
+
+    i, f, o = σ(W_i· x + W_h· h + b_·);  c̃ = tanh(W_ic x + W_hc h + b_c)
+    c' = f ⊙ c + i ⊙ c̃;  h' = o ⊙ tanh(c')  (document, "LSTM")
+
+    Args:
+        input_size: width of x.
+        hidden_size: width of h and c.
+        bias: with `bias_ih` and `bias_hh`. Default True.
+        device, dtype: of the parameters.
+
+    Inputs: `input (batch, input_size)` or `(input_size,)`; `hx = (h, c)`, each `(batch, hidden_size)` or
+        `(hidden_size,)`, default zeros.
+
+    Returns: `(h', c')`.
+
+    Raises:
+        ValueError: an input or a state with too few or too many dimensions.
+        RuntimeError: a wrong width or batch size.
+    """
+
+    cell = "LSTM"
+    step = staticmethod(lstm_step)
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        h, c = self._advance(input, hx, ("hx[0]", "hx[1]"))
+        return h, c
+
+
+class GRUCell(_Cell):
+    """One step of a GRU: drop-in for `nn.GRUCell`.
+
+    r, z = σ(W_i· x + W_h· h + b_·)
+    ñ = tanh(W_in x + b_n + r ⊙ (W_hn h + b_hn)), or tanh(W_in x + b_n + W_hn (r ⊙ h)) without `reset_after`
+    h' = (1 − z) ⊙ ñ + z ⊙ h  (Cho et al. 2014, arXiv 1406.1078)
+
+    Args:
+        input_size: width of x.
+        hidden_size: width of h.
+        bias: with `bias_ih` and `bias_hh`. Default True.
+        device, dtype: of the parameters.
+        reset_after: whether the reset gate acts after the recurrent product (default, `nn`'s form) or before it, in
+            which case both biases of every gate are added.
+
+    Inputs: `input (batch, input_size)` or `(input_size,)`; `hx (batch, hidden_size)` or `(hidden_size,)`, default zeros.
+
+    Returns: h', shaped as `hx`.
+
+    Raises:
+        ValueError: an input or a state with too few or too many dimensions.
+        RuntimeError: a wrong width or batch size.
+    """
+
+    cell = "GRU"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        reset_after: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        self.reset_after = reset_after
+
+    def gate_weights(self) -> Weights:
+        packed = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        return gate_weights(self.cell, *packed, reset_after=self.reset_after)
+
+    def step(self, w: Any, x_t: Tensor, state: State) -> State:
+        return gru_step(w, x_t, state, reset_after=self.reset_after)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))
+        return h
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")

@@ -1,0 +1,140 @@
+"""This twin, and PyTorch's own layers, behind `common.framework.Framework`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from common import layouts
+from common.framework import Case, Result
+from common.parameters import CELLS, CellName, Parameters, one_of
+from rnn_torch import cells, layers
+from rnn_torch.engines import ENGINES
+
+name = "torch"
+package = "rnn_torch"
+builtin_package = "torch.nn"
+
+OURS: dict[CellName, Any] = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
+BUILTIN: dict[CellName, Any] = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+CLASSES: dict[CellName, tuple[Any, ...]] = {
+    "SimpleRNN": (layers.SimpleRNN, cells.SimpleRNNCell, nn.RNN, nn.RNNCell),
+    "LSTM": (layers.LSTM, cells.LSTMCell, nn.LSTM, nn.LSTMCell),
+    "GRU": (layers.GRU, cells.GRUCell, nn.GRU, nn.GRUCell),
+}
+
+
+def versions() -> dict[str, str]:
+    return {"torch": torch.__version__}
+
+
+def devices() -> tuple[str, ...]:
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+def engines() -> tuple[str, ...]:
+    return tuple(ENGINES)
+
+
+def has_builtin(parameters: Parameters) -> bool:
+    return parameters.reset_after or parameters.cell != "GRU"
+
+
+def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> nn.Module:
+    one_of("device", device, devices())
+    if builtin and not has_builtin(parameters):
+        raise ValueError("torch.nn has no GRU with reset_after=False")
+    options: dict[str, Any] = {} if builtin else {"engine": engine}
+    if parameters.cell == "GRU" and not builtin:
+        options["reset_after"] = parameters.reset_after
+    layer: nn.Module = (BUILTIN if builtin else OURS)[parameters.cell](
+        parameters.input_size,
+        parameters.hidden_size,
+        bias=parameters.bias,
+        batch_first=True,
+        device=device,
+        dtype=torch.from_numpy(next(iter(parameters.values()))).dtype,
+        **options,
+    )
+    write(layer, parameters)
+    return layer
+
+
+def _identify(layer: Any) -> tuple[CellName, bool, str]:
+    """Cell, form and the suffix of the parameters' names."""
+    cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
+    if cell is None:
+        raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
+    if getattr(layer, "num_layers", 1) != 1 or getattr(layer, "bidirectional", False):
+        raise ValueError("layer should have one layer and one direction; read its state_dict with common.layouts")
+    if getattr(layer, "proj_size", 0):
+        raise ValueError(f"layer should have no projection, got proj_size={layer.proj_size}")
+    return cell, getattr(layer, "reset_after", True), "_l0" if hasattr(layer, "num_layers") else ""
+
+
+def read(layer: nn.Module) -> Parameters:
+    cell, reset_after, suffix = _identify(layer)
+    state = {key: value.numpy(force=True) for key, value in layer.state_dict().items()}
+    return layouts.from_torch(cell, state, reset_after=reset_after, suffix=suffix)
+
+
+def write(layer: nn.Module, parameters: Parameters) -> None:
+    cell, reset_after, suffix = _identify(layer)
+    form = (cell, reset_after) if cell == "GRU" else cell
+    given = (parameters.cell, parameters.reset_after) if cell == "GRU" else parameters.cell
+    if form != given:
+        raise ValueError(f"parameters should be of {form}, got {given}")
+    state = {key: torch.from_numpy(array) for key, array in layouts.to_torch(parameters, suffix).items()}
+    expected = {key: tuple(value.shape) for key, value in layer.state_dict().items()}
+    if expected != {key: tuple(value.shape) for key, value in state.items()}:
+        raise ValueError(f"parameters should fill {expected}, got { {k: tuple(v.shape) for k, v in state.items()} }")
+    layer.load_state_dict(state)
+
+
+def _forward(layer: nn.Module, x: Tensor, state: tuple[Tensor, ...], lengths: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Outputs `(batch, time, hidden)` and the final state, each `(batch, hidden)`."""
+    hx = tuple(h.unsqueeze(0) for h in state)
+    packed = x if lengths is None else pack_padded_sequence(x, torch.from_numpy(lengths), True, enforce_sorted=False)
+    outputs, final = layer(packed, hx if len(hx) == 2 else hx[0])
+    if lengths is not None:
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.size(1))
+    return outputs, tuple(h.squeeze(0) for h in (final if len(hx) == 2 else (final,)))
+
+
+def _tensors(layer: nn.Module, case: Case) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The case's input, state and cotangents, where the layer is."""
+    device = next(layer.parameters()).device
+    tensors = [torch.tensor(array, device=device) for array in (case.x, *case.state, case.d_outputs, *case.d_final)]
+    states = len(case.state)
+    return tensors[0], tuple(tensors[1 : 1 + states]), tuple(tensors[1 + states :])
+
+
+def run(layer: nn.Module, case: Case) -> Result:
+    x, state, cotangents = _tensors(layer, case)
+    inputs = [tensor.requires_grad_() for tensor in (x, *state)]
+    outputs, final = _forward(layer, x, state, case.lengths)
+    names = [key for key, _ in layer.named_parameters()]
+    gradients = torch.autograd.grad([outputs, *final], [*inputs, *layer.parameters()], cotangents)
+    arrays = [gradient.numpy(force=True) for gradient in gradients]
+    cell = case.parameters.cell
+    by_name = {"x": arrays[0]}
+    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : len(inputs)], strict=True)}
+    by_name |= layouts.gradients_from_torch(cell, dict(zip(names, arrays[len(inputs) :], strict=True)))
+    return Result(outputs.numpy(force=True), tuple(h.numpy(force=True) for h in final), by_name)
+
+
+def training_step(layer: nn.Module, case: Case) -> Callable[[], None]:
+    x, state, cotangents = _tensors(layer, case)
+
+    def step() -> None:
+        layer.zero_grad()
+        outputs, final = _forward(layer, x, state, case.lengths)
+        torch.autograd.backward([outputs, *final], cotangents)
+        if x.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
