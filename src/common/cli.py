@@ -118,7 +118,7 @@ def show(report: Report, console: Console) -> None:
 
 def _table(title: str, first: str, *numbers: str) -> Table:
     """A table that fits 80 columns: a column of names, then columns of numbers."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=0)
     table.add_column(first, no_wrap=True)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)

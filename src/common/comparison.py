@@ -294,7 +294,7 @@ def compare(settings: Settings, progress: Callable[[str, float], None] = lambda 
     frameworks = [get(name) for name in settings.frameworks if name not in absent]
     for framework in frameworks:
         one_of("device", settings.device, framework.devices())
-    left_out = {name: why for name, why in absent.items()}
+    left_out = dict(absent)
     data = load(settings.data, settings.seed)
     found = list(batches(data, settings.batch, dtype=settings.dtype))
     pairs: list[PairRow] = []

@@ -120,20 +120,30 @@ def _tensors(case: Case) -> tuple[Tensor, list[Tensor], Tensor | None, list[Tens
     return x, rest[:states], mask, rest[states:]
 
 
+# Eager TensorFlow takes milliseconds a step; beyond this many steps, tracing a graph is the quicker way.
+EAGER_STEPS = 64
+
+
 def run(layer: Any, case: Case) -> Result:
     variables = [variable.value for variable in layer.trainable_variables]
-    with tf.device(variables[0].device):
-        x, state, mask, cotangents = _tensors(case)
+
+    def forward_and_backward() -> Any:
         inputs = [x, *state]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs, final = _forward(layer, x, state, mask)
-        gradients = tape.gradient([outputs, *final], [*inputs, *variables], cotangents)
+        return outputs, final, tape.gradient([outputs, *final], [*inputs, *variables], cotangents)
+
+    with tf.device(variables[0].device):
+        x, state, mask, cotangents = _tensors(case)
+        if case.x.shape[1] > EAGER_STEPS:
+            forward_and_backward = tf.function(forward_and_backward, autograph=False)
+        outputs, final, gradients = forward_and_backward()
     arrays = [np.asarray(gradient) for gradient in gradients]
-    cell = case.parameters.cell
+    states, cell = len(state), case.parameters.cell
     by_name = {"x": arrays[0]}
-    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : len(inputs)], strict=True)}
-    by_name |= layouts.gradients_from_keras(cell, arrays[len(inputs) :])
+    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : 1 + states], strict=True)}
+    by_name |= layouts.gradients_from_keras(cell, arrays[1 + states :])
     return Result(outputs.numpy(), tuple(h.numpy() for h in final), by_name)
 
 

@@ -1,0 +1,36 @@
+"""What all tests share: a quiet TensorFlow, one thread a worker, deterministic Hypothesis, GPU tests skipped without one."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Workers share the cores: one thread each. Set before NumPy and the frameworks start their pools.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from common import framework
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    gpu = any("cuda" in framework.get(name).devices() for name in framework.installed())
+    for item in marked:
+        if not gpu:
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
+
+
+@pytest.fixture(params=["torch", "tf"])
+def twin(request: pytest.FixtureRequest) -> framework.Framework:
+    """Each twin in turn; skipped where its framework is not installed."""
+    if request.param not in framework.installed():
+        pytest.skip(f"{request.param} is not installed")
+    return framework.get(request.param)
