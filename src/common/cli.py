@@ -76,7 +76,7 @@ def compare_command(
 
 def _compare_with_progress(settings: Settings, console: Console) -> Report:
     columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
 
         def update(what: str, share: float) -> None:
@@ -152,9 +152,9 @@ def check_writable(path: Path) -> None:
 
 def write_json(report: dict[str, Any], path: Path) -> None:
     """Write JSON to a temporary name, then rename it: a reader sees the old file or the whole new one."""
+    text = json.dumps(report, indent=2) + "\n"
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        json.dump(report, file, indent=2, allow_nan=True)
-        file.write("\n")
+        file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
 

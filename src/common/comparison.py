@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common import equations
 from common.data import batches, load
 from common.framework import Case, Framework, Result, get, installed
-from common.parameters import CELLS, CellName, Parameters, initialise, one_of
+from common.parameters import CELLS, CellName, Parameters, form_name, initialise, one_of
 
 Array = NDArray[Any]
 
@@ -116,7 +116,9 @@ def deviation(a: Array, b: Array, scale: float = 0.0) -> float:
         return float("inf")
     difference = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
     largest = max(float(np.abs(b).max(initial=0.0)), scale)
-    return difference / largest if difference else 0.0
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest else float("inf")
 
 
 def deviations(result: Result, expected: Result, scale: float = 0.0) -> Deviations:
@@ -271,12 +273,8 @@ class Report:
 
 def forms(cells: Sequence[CellName]) -> list[tuple[str, CellName, bool]]:
     """Label, cell and `reset_after` of every form to compare."""
-    found: list[tuple[str, CellName, bool]] = []
-    for cell in cells:
-        found.append((cell, cell, True))
-        if cell == "GRU":
-            found.append(("GRU reset_after=False", cell, False))
-    return found
+    found = [(cell, form) for cell in cells for form in ((True, False) if cell == "GRU" else (True,))]
+    return [(form_name(cell, form), cell, form) for cell, form in found]
 
 
 def compare(settings: Settings, progress: Callable[[str, float], None] = lambda what, share: None) -> Report:

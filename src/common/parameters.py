@@ -97,6 +97,11 @@ CELLS: dict[CellName, Cell] = {
 }
 
 
+def form_name(cell: CellName, reset_after: bool) -> str:
+    """What to call a cell and its form: "LSTM", "GRU", "GRU reset_after=False"."""
+    return cell if cell != "GRU" or reset_after else "GRU reset_after=False"
+
+
 def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value` if it is among `choices`.
 
@@ -169,6 +174,11 @@ class Parameters(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    @property
+    def form(self) -> str:
+        """The cell and its form, in words."""
+        return form_name(self.cell, self.reset_after)
 
     @property
     def kind(self) -> Cell:

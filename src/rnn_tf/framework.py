@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from common import layouts
 from common.framework import Case, Result
-from common.parameters import CELLS, CellName, Parameters, one_of
+from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
 
@@ -77,7 +77,7 @@ def _identify(layer: Any) -> tuple[CellName, bool, Any]:
     cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
     if cell is None:
         raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
-    return cell, getattr(layer, "reset_after", True), getattr(layer, "cell", layer)
+    return cell, getattr(layer, "reset_after", True), layer.cell if isinstance(layer, keras.layers.RNN) else layer
 
 
 def read(layer: Any) -> Parameters:
@@ -90,10 +90,8 @@ def read(layer: Any) -> Parameters:
 
 def write(layer: Any, parameters: Parameters) -> None:
     cell, reset_after, _ = _identify(layer)
-    form = (cell, reset_after) if cell == "GRU" else cell
-    given = (parameters.cell, parameters.reset_after) if cell == "GRU" else parameters.cell
-    if form != given:
-        raise ValueError(f"parameters should be of {form}, got {given}")
+    if parameters.form != form_name(cell, reset_after):
+        raise ValueError(f"parameters should be of {form_name(cell, reset_after)}, got {parameters.form}")
     if not layer.built:
         time = (None,) if isinstance(layer, keras.layers.RNN) else ()
         layer.build((None, *time, parameters.input_size))

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from common import layouts
 from common.framework import Case, Result
-from common.parameters import CELLS, CellName, Parameters, one_of
+from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
 
@@ -84,10 +84,8 @@ def read(layer: nn.Module) -> Parameters:
 
 def write(layer: nn.Module, parameters: Parameters) -> None:
     cell, reset_after, suffix = _identify(layer)
-    form = (cell, reset_after) if cell == "GRU" else cell
-    given = (parameters.cell, parameters.reset_after) if cell == "GRU" else parameters.cell
-    if form != given:
-        raise ValueError(f"parameters should be of {form}, got {given}")
+    if parameters.form != form_name(cell, reset_after):
+        raise ValueError(f"parameters should be of {form_name(cell, reset_after)}, got {parameters.form}")
     state = {key: torch.from_numpy(array) for key, array in layouts.to_torch(parameters, suffix).items()}
     expected = {key: tuple(value.shape) for key, value in layer.state_dict().items()}
     if expected != {key: tuple(value.shape) for key, value in state.items()}:

@@ -1,0 +1,217 @@
+"""The twins behind the Protocol: weights carry over, imports stay apart, mistakes are named."""
+
+import ast
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import FORMS, make
+
+from common import framework
+from common.layouts import MergedBiasesWarning
+from common.parameters import initialise
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def four(parameters):
+    """A layer of each kind that has this form, filled with zeros: ours and the built-in in each framework."""
+    blank = initialise(
+        parameters.cell,
+        parameters.input_size,
+        parameters.hidden_size,
+        bias=parameters.bias,
+        reset_after=parameters.reset_after,
+        scale=0,
+    )
+    twins = [framework.get(name) for name in framework.installed()]
+    return [
+        twin.make(blank, builtin=builtin)
+        for twin in twins
+        for builtin in (False, True)
+        if not builtin or twin.has_builtin(parameters)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_any_layer_is_filled_from_any_other(form, bias):
+    cell, reset_after = FORMS[form]
+    parameters = initialise(cell, 3, 5, bias=bias, reset_after=reset_after, seed=7)
+    for i in range(len(four(parameters))):
+        for j in range(len(four(parameters))):
+            layers = four(parameters)
+            framework.of(layers[i]).write(layers[i], parameters)
+            framework.copy_weights(layers[i], layers[j])
+            found = framework.of(layers[j]).read(layers[j])
+            assert all(np.array_equal(found[name], parameters[name]) for name in parameters)
+
+
+def test_cells_too():
+    torch, keras = pytest.importorskip("torch"), pytest.importorskip("keras")
+    tf = framework.get("tf")
+    import rnn_tf
+    import rnn_torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MergedBiasesWarning)
+        for name in ("LSTMCell", "GRUCell"):
+            source = getattr(torch.nn, name)(3, 5)
+            targets = [getattr(rnn_torch, name)(3, 5), getattr(rnn_tf, name)(5), getattr(keras.layers, name)(5)]
+            for target in targets:
+                framework.copy_weights(source, target)
+            x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+            expected = source(torch.from_numpy(x))
+            expected = (expected if name == "GRUCell" else expected[0]).detach().numpy()
+            for target in targets[1:]:
+                outputs, _ = target(x, target.get_initial_state(2))
+                np.testing.assert_allclose(outputs, expected, atol=1e-6)
+            assert tf.read(targets[1]).cell == name.removesuffix("Cell")
+
+
+def test_state_dict_and_get_weights_are_the_built_ins_own():
+    torch, keras = pytest.importorskip("torch"), pytest.importorskip("keras")
+    import rnn_tf
+    import rnn_torch
+
+    for name, builtin in (("SimpleRNN", "RNN"), ("LSTM", "LSTM"), ("GRU", "GRU")):
+        theirs = getattr(torch.nn, builtin)(3, 5)
+        ours = getattr(rnn_torch, name)(3, 5)
+        ours.load_state_dict(theirs.state_dict())
+        theirs.load_state_dict(ours.state_dict())
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+        theirs, ours = getattr(keras.layers, name)(5), getattr(rnn_tf, name)(5)
+        for layer in (theirs, ours):
+            layer.build((None, None, 3))
+        ours.set_weights(theirs.get_weights())
+        theirs.set_weights(ours.get_weights())
+        assert [v.path.split("/")[1:] for v in ours.weights] == [v.path.split("/")[1:] for v in theirs.weights]
+
+
+@pytest.mark.parametrize("package", ["common", "common.comparison", "common.framework", "common.data", "rnn_torch", "rnn_tf"])
+def test_imports_stay_apart(package):
+    """`common` imports no framework, and no twin the other's."""
+    mine = {"rnn_torch": "torch", "rnn_tf": "tensorflow"}.get(package)
+    if mine:
+        pytest.importorskip(mine)
+    program = f"import {package}, sys; print([m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    expected = {"rnn_torch": ["torch"], "rnn_tf": ["tensorflow", "keras"]}.get(package, [])
+    assert ran.stdout.strip() == str(expected)
+
+
+@pytest.mark.parametrize(("package", "absent"), [("rnn_torch", "tensorflow keras"), ("rnn_tf", "torch")])
+def test_a_twin_works_where_the_other_framework_is_absent(package, absent):
+    pytest.importorskip({"rnn_torch": "torch", "rnn_tf": "tensorflow"}[package])
+    name = "torch" if package == "rnn_torch" else "tf"
+    program = f"""
+import sys
+
+class Absent:
+    def find_spec(name, path, target=None):
+        if name.partition(".")[0] in {absent.split()!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent)
+from common import framework
+from common.comparison import make_case
+from common.parameters import initialise
+import numpy as np
+twin = framework.get({name!r})
+case = make_case(initialise("LSTM", 3, 4), np.ones((2, 5, 3)))
+print(twin.run(twin.make(case.parameters), case).outputs.shape)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.strip() == "(2, 5, 4)", ran.stderr
+
+
+def rooms(package):
+    """A package's modules, and the public definitions of each in order: functions, classes and constants."""
+    found = {}
+    for path in sorted((SOURCE / package).glob("*.py")):
+        nodes = ast.parse(path.read_text()).body
+        names = [n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+        found[path.name] = names
+    return found
+
+
+# What one framework has and the other does not call for.
+ONLY = {"rnn_torch": {"cells.py": set()}, "rnn_tf": {"cells.py": {"arguments"}}}
+
+
+def test_the_twins_hold_the_same_rooms_and_definitions():
+    torch, tf = rooms("rnn_torch"), rooms("rnn_tf")
+    assert list(torch) == list(tf)
+    for room in torch:
+        mine = [name for name in torch[room] if name not in ONLY["rnn_torch"].get(room, set())]
+        theirs = [name for name in tf[room] if name not in ONLY["rnn_tf"].get(room, set())]
+        assert mine == theirs, room
+
+
+def test_unknown_names(twin):
+    parameters = initialise("LSTM", 3, 5)
+    with pytest.raises(ValueError, match="framework should be one of torch, tf, got 'jax'"):
+        framework.get("jax")
+    with pytest.raises(ValueError, match="device should be one of cpu.*, got 'tpu'"):
+        twin.make(parameters, device="tpu")
+    with pytest.raises(ValueError, match="engine should be one of auto, reference.*, got 'warp'"):
+        twin.make(parameters, engine="warp")
+    with pytest.raises(TypeError, match="layer should be a PyTorch module or a Keras layer, got dict"):
+        framework.copy_weights({}, {})
+
+
+def test_weights_that_do_not_fit(twin):
+    layer = twin.make(initialise("GRU", 3, 5))
+    with pytest.raises(ValueError, match="parameters should be of GRU, got LSTM"):
+        twin.write(layer, initialise("LSTM", 3, 5))
+    with pytest.raises(ValueError, match="parameters should be of GRU, got GRU reset_after=False"):
+        twin.write(layer, initialise("GRU", 3, 5, reset_after=False))
+    with pytest.raises(ValueError, match="parameters should fill"):
+        twin.write(layer, initialise("GRU", 3, 6))
+    with pytest.raises(ValueError, match="parameters should fill"):
+        twin.write(layer, initialise("GRU", 3, 5, bias=False))
+
+
+def test_layers_that_one_set_of_weights_does_not_fill():
+    torch = pytest.importorskip("torch")
+    twin = framework.get("torch")
+    for options, message in (
+        (dict(num_layers=2), "one layer and one direction"),
+        (dict(bidirectional=True), "one layer and one direction"),
+        (dict(proj_size=2), "no projection"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            twin.read(torch.nn.LSTM(3, 5, **options))
+    with pytest.raises(TypeError, match="should be a recurrent layer or cell, got Linear"):
+        twin.read(torch.nn.Linear(3, 5))
+
+
+def test_keras_layers_without_weights():
+    keras = pytest.importorskip("keras")
+    twin = framework.get("tf")
+    with pytest.raises(ValueError, match="should have been built"):
+        twin.read(keras.layers.LSTM(5))
+    with pytest.raises(TypeError, match="should be a recurrent layer or cell, got Dense"):
+        twin.read(keras.layers.Dense(5))
+
+
+def test_the_training_step_leaves_the_case_gradients(twin):
+    """What is timed is what is compared: after a step in PyTorch the parameters hold the gradients of `run`."""
+    case = make("LSTM", "ragged")
+    layer = twin.make(case.parameters)
+    step = twin.training_step(layer, case)
+    step()
+    step()
+    if twin.name == "torch":
+        expected = twin.run(layer, case).gradients
+        W_ii = layer.weight_ih_l0.grad[:4].numpy()
+        assert np.array_equal(W_ii, expected["W_ii"])
+
+
+def test_versions(twin):
+    assert all(version[0].isdigit() for version in twin.versions().values())
+    assert twin.devices()[0] == "cpu"
+    assert "reference" in twin.engines()
