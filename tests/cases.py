@@ -30,14 +30,18 @@ SHAPES = {
 }
 
 
-def make(form: str, shape: str, *, dtype: str = "float64", bias: bool = True, seed: int = 0, magnitude: float = 1.0) -> Case:
+def make(
+    form: str, shape: str, *, dtype: str = "float64", bias: bool = True, seed: int = 0, magnitude: float = 1.0
+) -> Case:
     """A case with weights from U(−1/√hidden, 1/√hidden) and standard normal inputs times `magnitude`."""
     cell, reset_after = FORMS[form]
     batch, time, width, hidden, lengths = SHAPES[shape]
     return build(cell, reset_after, batch, time, width, hidden, lengths, dtype, bias, seed, magnitude)
 
 
-def build(cell, reset_after, batch, time, width, hidden, lengths, dtype="float64", bias=True, seed=0, magnitude=1.0) -> Case:
+def build(
+    cell, reset_after, batch, time, width, hidden, lengths, dtype="float64", bias=True, seed=0, magnitude=1.0
+) -> Case:
     parameters = initialise(cell, width, hidden, bias=bias, reset_after=reset_after, seed=seed, dtype=dtype)
     x = np.random.default_rng(seed).standard_normal((batch, time, width)) * magnitude
     return make_case(parameters, x, None if lengths is None else np.array(lengths), seed=seed)

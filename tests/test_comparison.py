@@ -203,7 +203,17 @@ def test_the_command_is_quiet(tmp_path):
     """As a process of its own: nothing of TensorFlow's start-up reaches the user."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     ran = subprocess.run(
-        [sys.executable, "-m", "common.cli", "compare", *QUICK, "--cell", "SimpleRNN", "--output", str(tmp_path / "r.json")],
+        [
+            sys.executable,
+            "-m",
+            "common.cli",
+            "compare",
+            *QUICK,
+            "--cell",
+            "SimpleRNN",
+            "--output",
+            str(tmp_path / "r.json"),
+        ],
         capture_output=True,
         text=True,
         env=clean,
@@ -217,4 +227,6 @@ def test_without_the_cli_extra():
     program = "import sys; sys.modules['typer'] = None; import common.cli"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 2
-    assert ran.stderr.splitlines() == ["rnn-parity needs the package typer, which is not installed: pip install '.[cli]'"]
+    assert ran.stderr.splitlines() == [
+        "rnn-parity needs the package typer, which is not installed: pip install '.[cli]'"
+    ]

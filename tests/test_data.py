@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,14 +102,16 @@ def test_bucketing_pads_less(data):
     assert padding(batches(data, 5, seed=1, bucket=True)) < padding(batches(data, 5, seed=1)) / 2
     lengths = [b.lengths for b in batches(data, 5, seed=1, bucket=True)]
     spans = sorted((length.min(), length.max()) for length in lengths)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
     assert spans != [(length.min(), length.max()) for length in lengths]  # the batches themselves are shuffled
 
 
 def test_batches_reach_both_frameworks_bit_for_bit(data):
     torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
     for batch in batches(data, 5, seed=1, dtype=np.float32):
-        assert torch.from_numpy(batch.x).numpy().tobytes() == tf.constant(batch.x).numpy().tobytes() == batch.x.tobytes()
+        assert (
+            torch.from_numpy(batch.x).numpy().tobytes() == tf.constant(batch.x).numpy().tobytes() == batch.x.tobytes()
+        )
 
 
 @pytest.mark.parametrize(
@@ -128,10 +131,18 @@ def test_batches_reach_both_frameworks_bit_for_bit(data):
         (lambda d: Sequences("a", (np.full((1, 2), np.nan),), np.zeros(1)), ValueError, "should be finite"),
         (lambda d: Sequences("a", (np.zeros((1, 2)),), np.zeros(2)), ValueError, "targets should number 1, got 2"),
         (lambda d: Batch(np.zeros((1, 2)), np.array([1]), np.zeros(1)), ValueError, "x should have shape"),
-        (lambda d: Batch(np.zeros((1, 2, 3), int), np.array([1]), np.zeros(1)), TypeError, "floating-point dtype, got int64"),
+        (
+            lambda d: Batch(np.zeros((1, 2, 3), int), np.array([1]), np.zeros(1)),
+            TypeError,
+            "floating-point dtype, got int64",
+        ),
         (lambda d: Batch(np.zeros((1, 2, 3)), np.array([0]), np.zeros(1)), ValueError, "lengths should be from 1 to 2"),
         (lambda d: Batch(np.zeros((1, 2, 3)), np.array([3]), np.zeros(1)), ValueError, "lengths should be from 1 to 2"),
-        (lambda d: Batch(np.zeros((1, 2, 3)), np.array([2]), np.zeros(2)), ValueError, "targets should number 1, got 2"),
+        (
+            lambda d: Batch(np.zeros((1, 2, 3)), np.array([2]), np.zeros(2)),
+            ValueError,
+            "targets should number 1, got 2",
+        ),
     ],
 )
 def test_bad_input(data, call, error, message):

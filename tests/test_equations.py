@@ -1,4 +1,4 @@
-"""The oracle: the forward pass against the equations by hand, BPTT against complex-step derivatives, which are exact to rounding."""
+"""The oracle: the forward pass against the equations by hand, BPTT against complex-step derivatives, exact to rounding."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,14 @@ def case(form, *, batch=2, time=4, width=3, hidden=5, bias=True, seed=0):
     state = tuple(random.standard_normal((batch, hidden)) for _ in CELLS[cell].states)
     d_final = tuple(random.standard_normal((batch, hidden)) for _ in state)
     lengths = random.integers(1, time, batch, endpoint=True)
-    return p, random.standard_normal((batch, time, width)), state, lengths, random.standard_normal((batch, time, hidden)), d_final
+    return (
+        p,
+        random.standard_normal((batch, time, width)),
+        state,
+        lengths,
+        random.standard_normal((batch, time, hidden)),
+        d_final,
+    )
 
 
 def complex_step(function, array):
@@ -114,7 +121,9 @@ def test_a_padded_batch_equals_its_sequences_one_by_one(form):
         d_alone = backpropagate(p, alone, d_outputs[one, :length], [d[one] for d in d_final])
         assert deviation(run.outputs[one, :length], alone.outputs) <= OUTPUT_BOUND
         assert not run.outputs[b, length:].any()
-        assert all(deviation(h[one], h_alone) <= OUTPUT_BOUND for h, h_alone in zip(run.final, alone.final, strict=True))
+        assert all(
+            deviation(h[one], h_alone) <= OUTPUT_BOUND for h, h_alone in zip(run.final, alone.final, strict=True)
+        )
         assert deviation(gradients.x[one, :length], d_alone.x) <= GRADIENT_BOUND
         assert not gradients.x[b, length:].any()
         for name in total:
@@ -167,7 +176,11 @@ def test_largest_pre_activation():
         (dict(x=np.zeros((2, 4, 5))), ValueError, r"x should have shape \(batch, time, 3\), got \(2, 4, 5\)"),
         (dict(x=np.zeros((2, 0, 3))), ValueError, "at least one step"),
         (dict(state=[np.zeros((2, 5))]), ValueError, r"state should be \(h, c\), got 1 arrays"),
-        (dict(state=[np.zeros((2, 5)), np.zeros((3, 5))]), ValueError, r"state c should have shape \(2, 5\), got \(3, 5\)"),
+        (
+            dict(state=[np.zeros((2, 5)), np.zeros((3, 5))]),
+            ValueError,
+            r"state c should have shape \(2, 5\), got \(3, 5\)",
+        ),
         (dict(lengths=[4, 0]), ValueError, "lengths should be from 1 to 4, got 0 to 4"),
         (dict(lengths=[5, 1]), ValueError, "lengths should be from 1 to 4, got 1 to 5"),
         (dict(lengths=[4]), ValueError, r"lengths should have shape \(2,\), got \(1,\)"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import FORMS, make
 
+from cases import FORMS, make
 from common import framework
 from common.layouts import MergedBiasesWarning
 from common.parameters import initialise
@@ -91,7 +91,9 @@ def test_state_dict_and_get_weights_are_the_built_ins_own():
         assert [v.path.split("/")[1:] for v in ours.weights] == [v.path.split("/")[1:] for v in theirs.weights]
 
 
-@pytest.mark.parametrize("package", ["common", "common.comparison", "common.framework", "common.data", "rnn_torch", "rnn_tf"])
+@pytest.mark.parametrize(
+    "package", ["common", "common.comparison", "common.framework", "common.data", "rnn_torch", "rnn_tf"]
+)
 def test_imports_stay_apart(package):
     """`common` imports no framework, and no twin the other's."""
     mine = {"rnn_torch": "torch", "rnn_tf": "tensorflow"}.get(package)
@@ -155,9 +157,9 @@ def test_unknown_names(twin):
     parameters = initialise("LSTM", 3, 5)
     with pytest.raises(ValueError, match="framework should be one of torch, tf, got 'jax'"):
         framework.get("jax")
-    with pytest.raises(ValueError, match="device should be one of cpu.*, got 'tpu'"):
+    with pytest.raises(ValueError, match=r"device should be one of cpu.*, got 'tpu'"):
         twin.make(parameters, device="tpu")
-    with pytest.raises(ValueError, match="engine should be one of auto, reference.*, got 'warp'"):
+    with pytest.raises(ValueError, match=r"engine should be one of auto, reference.*, got 'warp'"):
         twin.make(parameters, engine="warp")
     with pytest.raises(TypeError, match="layer should be a PyTorch module or a Keras layer, got dict"):
         framework.copy_weights({}, {})

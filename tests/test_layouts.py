@@ -49,7 +49,9 @@ def test_torch_gate_order():
     assert not state["bias_hh_l0"].any()
     gru = initialise("GRU", 3, 5)
     state = layouts.to_torch(gru, "")
-    assert [np.array_equal(W, gru[f"W_i{g}"]) for g, W in zip("rzn", blocks(state["weight_ih"], 3), strict=True)] == [True] * 3
+    assert [np.array_equal(W, gru[f"W_i{g}"]) for g, W in zip("rzn", blocks(state["weight_ih"], 3), strict=True)] == [
+        True
+    ] * 3
     assert np.array_equal(state["bias_hh"], np.concatenate([np.zeros(10), gru["b_hn"]]))
 
 
@@ -117,13 +119,25 @@ def without(mapping, name):
     [
         (lambda p: layouts.from_torch("LSTM", without(layouts.to_torch(p), "weight_hh_l0")), "lacks weight_hh_l0"),
         (lambda p: layouts.from_torch("LSTM", without(layouts.to_torch(p), "bias_hh_l0")), "lacks bias_hh_l0"),
-        (lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros((18, 3))}), "multiple of 4"),
-        (lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros(20)}), "have 2 dimensions"),
-        (lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"bias_ih_l0": np.full(20, np.nan)}), "should be finite"),
+        (
+            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros((18, 3))}),
+            "multiple of 4",
+        ),
+        (
+            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros(20)}),
+            "have 2 dimensions",
+        ),
+        (
+            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"bias_ih_l0": np.full(20, np.nan)}),
+            "should be finite",
+        ),
         (lambda p: layouts.from_keras("LSTM", layouts.to_keras(p)[:1]), "got 1 arrays"),
         (lambda p: layouts.from_keras("GRU", layouts.to_keras(p)), "multiple of 3"),
         (lambda p: layouts.from_keras("LSTM", [*layouts.to_keras(p)[:2], np.zeros(18)]), "multiple of 4"),
-        (lambda p: layouts.from_keras("GRU", [np.zeros((3, 15)), np.zeros((5, 15)), np.zeros((3, 15))]), r"shape \(2, 3"),
+        (
+            lambda p: layouts.from_keras("GRU", [np.zeros((3, 15)), np.zeros((5, 15)), np.zeros((3, 15))]),
+            r"shape \(2, 3",
+        ),
         (lambda p: layouts.from_onnx("LSTM", without(layouts.to_onnx(p), "R")), "lacks R"),
         (lambda p: layouts.from_onnx("LSTM", layouts.to_onnx(p) | {"W": np.zeros((2, 20, 3))}), "one direction"),
         (lambda p: layouts.from_torch("Elman", layouts.to_torch(p)), "cell should be one of"),

@@ -6,8 +6,8 @@ error and a few units in the last place.
 """
 
 import pytest
-from cases import FORMS, SHAPES, check_against_oracle, make, run
 
+from cases import FORMS, SHAPES, check_against_oracle, make, run
 from common import framework
 from common.comparison import bounds, deviations, run_oracle
 

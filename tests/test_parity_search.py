@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import FORMS, build, check_against_oracle, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import FORMS, build, check_against_oracle, run
 from common import framework
 from common.comparison import bounds, deviations, run_oracle
 
@@ -45,7 +45,9 @@ def test_search_against_each_other(case):
     largest = run_oracle(case).largest_pre_activation
     names = framework.installed()
     results = [run(framework.get(name), case) for name in names]
-    results += [run(twin, case, builtin=True) for twin in map(framework.get, names) if twin.has_builtin(case.parameters)]
+    results += [
+        run(twin, case, builtin=True) for twin in map(framework.get, names) if twin.has_builtin(case.parameters)
+    ]
     for other in results[1:]:
         found = deviations(results[0], other, gradient_scale(case))
         assert found.within(bounds("float64", largest)), found

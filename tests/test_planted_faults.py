@@ -3,18 +3,19 @@
 The faults go into what both the suite and the users run: the step functions and the mask.
 """
 
+import importlib
+
 import numpy as np
 import pytest
-from cases import check_against_oracle, make
 
+from cases import check_against_oracle, make
 from common.parameters import CELLS
 
 FORMS_WITH_GATES = ["LSTM", "GRU", "GRU-reset-before"]
 
 
 def cells_of(twin):
-    module = __import__(f"{twin.package}.cells", fromlist=["cells"])
-    return module
+    return importlib.import_module(f"{twin.package}.cells")
 
 
 def plant(monkeypatch, twin, cell, change):
@@ -77,7 +78,7 @@ def test_the_grus_forms_exchanged(twin, monkeypatch):
 @pytest.mark.parametrize("shift", [1, -1])
 def test_the_mask_off_by_one(twin, monkeypatch, form, shift):
     """The engine is told that every sequence ends a step late or a step early."""
-    engines = __import__(f"{twin.package}.engines", fromlist=["engines"]).ENGINES
+    engines = importlib.import_module(f"{twin.package}.engines").ENGINES
     for name, engine in list(engines.items()):
 
         def shifted(step, w, x, state, valid=None, *args, engine=engine, **options):

@@ -1,4 +1,4 @@
-"""The equations, one step each, in TensorFlow operations; and the cells, drop-in for Keras's `SimpleRNNCell`, `LSTMCell`, `GRUCell`.
+"""The equations, one step each, in TensorFlow operations; and the cells, drop-in for Keras's cells of the same names.
 
 A step takes the weights by the document's names, a batch of inputs `x_t (batch, input)` and the state, a tuple of
 `(batch, hidden)`, and returns the state after it.
