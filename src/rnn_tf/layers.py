@@ -27,6 +27,7 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
     def __init__(self, units: int, options: dict[str, Any], kwargs: dict[str, Any]) -> None:
         own = {name: options.pop(name) for name in LAYER_OPTIONS}
         self.engine = kwargs.pop("engine", "auto")
+        self.return_all_states = kwargs.pop("return_all_states", False)
         self.use_cudnn = options.pop("use_cudnn", "auto")
         choose(self.engine)
         if self.use_cudnn not in ("auto", True, False):
@@ -65,6 +66,8 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         if valid is not None:
             output_valid = valid if self.zero_output_for_mask else tf.cumsum(tf.cast(valid, tf.int32)) > 0
             outputs = tf.where(output_valid, outputs, tf.zeros_like(outputs))
+        if self.return_all_states:
+            self._history = [tf.transpose(states, (1, 0, 2)) for states in history]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), list(final)
 
     def _time_major(self, batch_major: Tensor) -> Tensor:
@@ -78,7 +81,25 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         """Run the layer over `sequences (batch, time, features)`, as `keras.layers.RNN` documents."""
         if self.use_cudnn is True:
             raise ValueError("use_cudnn=True was specified, but this layer has no cuDNN engine. Pass use_cudnn='auto'.")
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        returned = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        if not self.return_all_states:
+            return returned
+        history, self._history = self._history, None
+        return (*returned, *history) if self.return_state else (returned, *history)
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        shapes = super().compute_output_shape(sequences_shape, initial_state_shape)
+        if not self.return_all_states:
+            return shapes
+        history = [(*sequences_shape[:2], size) for size in self.state_size]
+        return (*shapes, *history) if self.return_state else (shapes, *history)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        masks = super().compute_mask(inputs, mask)
+        if not self.return_all_states:
+            return masks
+        history = [None] * len(self.state_size)
+        return [*masks, *history] if self.return_state else [masks, *history]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -87,8 +108,8 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         config |= {name: cell[name] for name in cell if name not in ("name", "trainable", "dtype", "build_config")}
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         # Written only where they differ from Keras's defaults, so that Keras's own layers can read the configuration.
-        for name in ("engine", "use_cudnn"):
-            if getattr(self, name) != "auto":
+        for name, default in (("engine", "auto"), ("use_cudnn", "auto"), ("return_all_states", False)):
+            if getattr(self, name) != default:
                 config[name] = getattr(self, name)
         return config
 
@@ -126,6 +147,7 @@ class SimpleRNN(_Layer):
         go_backwards: run from the last step to the first, and return the outputs in that order. Default False.
         stateful: start each batch from the final states of the one before. Default False.
         unroll: write the loop out in the graph. Default False.
+        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -199,6 +221,7 @@ class LSTM(_Layer):
         unroll: write the loop out in the graph. Default False.
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
+        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -279,6 +302,7 @@ class GRU(_Layer):
         reset_after: whether the reset gate acts after the recurrent product (default) or before it.
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
+        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -126,6 +127,22 @@ def gate_weights(
     return weights_by_gate("torch", cell, *blocks, (b_ir + b_hr, b_iz + b_hz, b_n), b_hn=b_hn)
 
 
+def autocast_enabled(tensor: Tensor) -> bool:
+    """Whether `torch.autocast` is on where the tensor is."""
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def autocast(tensor: Tensor) -> Tensor:
+    """Under `torch.autocast` a layer or cell runs in the lower precision as a whole, as `nn.LSTM` does."""
+    return tensor.to(torch.get_autocast_dtype(tensor.device.type)) if autocast_enabled(tensor) else tensor
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """For what runs on tensors that `autocast` has cast already."""
+    return torch.autocast(tensor.device.type, enabled=False) if autocast_enabled(tensor) else nullcontext()
+
+
 class _Cell(nn.Module):
     """What the three cells share: PyTorch's packed parameters, their initialisation and the checks of the input."""
 
@@ -165,7 +182,12 @@ class _Cell(nn.Module):
 
     def gate_weights(self) -> Weights:
         """The parameters by the document's names."""
-        return gate_weights(self.cell, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
+        return gate_weights(self.cell, *(autocast(getattr(self, name)) for name in names), **self._form())
+
+    def _form(self) -> dict[str, Any]:
+        """What chooses among the forms of a cell's weights."""
+        return {}
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
@@ -184,7 +206,9 @@ class _Cell(nn.Module):
         elif input.dim() == 1:
             state = tuple(h.unsqueeze(0) for h in state)
         self._check(x_t, state)
-        after = self.step(self.gate_weights(), x_t, state)
+        w, x_t, state = self.gate_weights(), autocast(x_t), tuple(map(autocast, state))
+        with no_autocast(x_t):
+            after = self.step(w, x_t, state)
         return after if input.dim() == 2 else tuple(h.squeeze(0) for h in after)
 
     def _check(self, x_t: Tensor, state: State) -> None:
@@ -316,9 +340,8 @@ class GRUCell(_Cell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.reset_after = reset_after
 
-    def gate_weights(self) -> Weights:
-        packed = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-        return gate_weights(self.cell, *packed, reset_after=self.reset_after)
+    def _form(self) -> dict[str, Any]:
+        return {"reset_after": self.reset_after}
 
     def step(self, w: Any, x_t: Tensor, state: State) -> State:
         return gru_step(w, x_t, state, reset_after=self.reset_after)

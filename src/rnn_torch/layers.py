@@ -11,7 +11,6 @@ import math
 import numbers
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,18 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from common.parameters import CELLS, CellName, Weights
-from rnn_torch.cells import NONLINEARITIES, STEPS, Dropped, State, Step, apply, gate_weights
+from rnn_torch.cells import (
+    NONLINEARITIES,
+    STEPS,
+    Dropped,
+    State,
+    Step,
+    apply,
+    autocast,
+    autocast_enabled,
+    gate_weights,
+    no_autocast,
+)
 from rnn_torch.engines import choose
 
 Hidden = Tensor | tuple[Tensor, Tensor]
@@ -69,31 +79,35 @@ class _Layer(nn.Module):
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         rows = len(CELLS[self.cell].gates) * self.hidden_size
-        for layer, suffix in self._runs():
-            yield f"weight_ih{suffix}", (rows, self.input_size if layer == 0 else self.output_size)
-            yield f"weight_hh{suffix}", (rows, self.proj_size or self.hidden_size)
-            if self.bias:
-                yield f"bias_ih{suffix}", (rows,)
-                yield f"bias_hh{suffix}", (rows,)
-            if self.proj_size:
-                yield f"weight_hr{suffix}", (self.proj_size, self.hidden_size)
-
-    def _runs(self) -> Iterator[tuple[int, str]]:
-        """Each layer and direction, in the order of the parameters and of the states: number and name suffix."""
         for layer in range(self.num_layers):
-            for direction in ("", "_reverse") if self.bidirectional else ("",):
-                yield layer, f"_l{layer}{direction}"
+            for suffix in self._suffixes(layer):
+                yield f"weight_ih{suffix}", (rows, self.input_size if layer == 0 else self.output_size)
+                yield f"weight_hh{suffix}", (rows, self.proj_size or self.hidden_size)
+                if self.bias:
+                    yield f"bias_ih{suffix}", (rows,)
+                    yield f"bias_hh{suffix}", (rows,)
+                if self.proj_size:
+                    yield f"weight_hr{suffix}", (self.proj_size, self.hidden_size)
+
+    def _suffixes(self, layer: int) -> list[str]:
+        """How the names of a layer's parameters end, one ending a direction."""
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
 
     @property
     def output_size(self) -> int:
         """Width of the output: directions × (proj_size or hidden_size)."""
-        return (2 if self.bidirectional else 1) * (self.proj_size or self.hidden_size)
+        return self._directions * (self.proj_size or self.hidden_size)
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters of each layer and direction, as `nn.RNNBase.all_weights`."""
-        suffixes = [suffix for _, suffix in self._runs()]
-        return [[p for n, p in self.named_parameters() if n.split("_", 2)[2] == s[1:]] for s in suffixes]
+        kinds = [name.removesuffix("_l0") for name, _ in self.named_parameters() if name.endswith("_l0")]
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        return [[getattr(self, kind + suffix) for kind in kinds] for suffix in suffixes]
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(−1/√hidden, 1/√hidden)."""
@@ -189,32 +203,28 @@ class _Layer(nn.Module):
 
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State, State]:
         """Every layer and direction over `x (time, batch, input)`: output, final states, all states."""
-        self._check_input(x, lengths is not None)
-        runs = list(self._runs())
+        self._check_input(x)
         if state is None:
-            shapes = self._state_shapes(x.size(1))
-            state = tuple(x.new_zeros(shape) for shape in shapes)
+            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(x.size(1)))
         else:
             self._check_state(state, x.size(1))
         if len(x) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        x, state = _autocast(x), tuple(map(_autocast, state))
+        x, state = autocast(x), tuple(map(autocast, state))
         valid = None
         if lengths is not None:
             valid = (torch.arange(len(x))[:, None] < lengths).unsqueeze(-1).to(x.device)
-        finals, histories = [], []
-        with _no_autocast(x):
+        finals: list[State] = []
+        histories: list[State] = []
+        with no_autocast(x):
             for layer in range(self.num_layers):
                 if layer and self.dropout and self.training:
                     x = _dropout(x, self.dropout, lengths)
-                outputs = []
-                for i, (_, suffix) in enumerate(runs):
-                    if runs[i][0] != layer:
-                        continue
-                    history, final = self._run_one(suffix, x, tuple(h[i] for h in state), valid)
-                    outputs.append(history[0])
+                for suffix in self._suffixes(layer):
+                    history, final = self._run_one(suffix, x, tuple(h[len(finals)] for h in state), valid)
                     finals.append(final)
                     histories.append(history)
+                outputs = [history[0] for history in histories[-self._directions :]]
                 x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
         stacked = (tuple(torch.stack(each) for each in zip(*sets, strict=True)) for sets in (finals, histories))
         return x, *stacked  # type: ignore[return-value]
@@ -226,12 +236,11 @@ class _Layer(nn.Module):
         return choose(self.engine)(self._step(suffix, x.dtype), w, x, state, valid, suffix.endswith("_reverse"))
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
-        runs = self.num_layers * (2 if self.bidirectional else 1)
-        return ((runs, batch, self.hidden_size),)
+        return ((self.num_layers * self._directions, batch, self.hidden_size),)
 
-    def _check_input(self, x: Tensor, packed: bool) -> None:
+    def _check_input(self, x: Tensor) -> None:
         weight = self.weight_ih_l0
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != weight.dtype and not autocast_enabled(x):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
@@ -247,7 +256,7 @@ class _Layer(nn.Module):
             name = "hidden" if len(shapes) == 1 else f"hidden[{i}]"
             if h.size() != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {list(h.size())}")
-            if h.dtype != self.weight_ih_l0.dtype and not torch.is_autocast_enabled(h.device.type):
+            if h.dtype != self.weight_ih_l0.dtype and not autocast_enabled(h):
                 raise RuntimeError(f"Expected {name} of dtype {self.weight_ih_l0.dtype}, got {h.dtype}")
 
     def extra_repr(self) -> str:
@@ -277,7 +286,7 @@ def _check_options(
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
             f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
-            stacklevel=4,
+            stacklevel=3,
         )
     for name, flag in (("bias", bias), ("batch_first", batch_first)):
         if not isinstance(flag, bool):
@@ -299,17 +308,6 @@ def _check_options(
 
 def _is_rate(value: Any) -> bool:
     return isinstance(value, numbers.Number) and not isinstance(value, bool) and 0 <= value <= 1  # type: ignore[operator]
-
-
-def _autocast(tensor: Tensor) -> Tensor:
-    """Under `torch.autocast` the layer as a whole runs in the lower precision, as `nn.LSTM` does."""
-    device = tensor.device.type
-    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor
-
-
-def _no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    device = tensor.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _dropout(x: Tensor, rate: float, lengths: Tensor | None) -> Tensor:
