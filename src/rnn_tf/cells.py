@@ -37,6 +37,12 @@ def apply(W: Tensor | Dropped, x: Tensor) -> Tensor:
     return tf.matmul(x, W)
 
 
+def as_float(x: Tensor, dtype: str) -> Tensor:
+    """Integer inputs in the layer's type, as in Keras, whose products promote them; others as they are."""
+    x = tf.convert_to_tensor(x)
+    return x if x.dtype.is_floating else tf.cast(x, dtype)
+
+
 def simple_rnn_step(w: SimpleRNNWeights, x_t: Tensor, state: State, *, activation: Activation = tf.tanh) -> State:
     """One step of the simple RNN (document, "Simple RNN"); `activation` stands in for tanh.
 
@@ -139,6 +145,7 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
     cell: CellName
     activations: tuple[str, ...] = ("activation", "recurrent_activation")
     own_options: tuple[str, ...] = ()
+    seed_before_initializers = False
 
     def __init__(self, units: int, options: dict[str, Any], kwargs: dict[str, Any]) -> None:
         if units <= 0:
@@ -147,6 +154,9 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
             )
         implementation = kwargs.pop("implementation", 2)
         super().__init__(**kwargs)
+        # The order of the draws from the global seed is Keras's, so that the same seed gives the same initial weights.
+        if self.seed_before_initializers:
+            self.seed_generator = keras.random.SeedGenerator(seed=options["seed"])
         self.units = units
         for name in self.activations:
             setattr(self, name, keras.activations.get(options[name]))
@@ -158,7 +168,8 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         for name in self.own_options:
             setattr(self, name, options[name])
         self.seed = options["seed"]
-        self.seed_generator = keras.random.SeedGenerator(seed=self.seed)
+        if not self.seed_before_initializers:
+            self.seed_generator = keras.random.SeedGenerator(seed=self.seed)
         # As in Keras: with recurrent dropout (or implementation=1) every gate has masks of its own.
         self.implementation = 1 if self.recurrent_dropout else implementation
         if self.implementation == 1 and len(CELLS[self.cell].gates) > 1:
@@ -213,6 +224,7 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
 
     def call(self, inputs: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
         """One step: `(h, state)` from an input `(batch, features)` and a state, `h` or a list of states."""
+        inputs = as_float(inputs, self.compute_dtype)
         nested = isinstance(states, (list, tuple))
         state = tuple(states) if nested else (states,)
         after = self.step(self.gate_weights(inputs, state[0], training), inputs, state)
@@ -272,6 +284,7 @@ class SimpleRNNCell(_Cell):
 
     cell = "SimpleRNN"
     activations = ("activation",)
+    seed_before_initializers = True
 
     def __init__(
         self,

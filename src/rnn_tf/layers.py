@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rnn_tf.cells import PLUGINS, GRUCell, LSTMCell, SimpleRNNCell, Tensor, arguments
+from rnn_tf.cells import PLUGINS, GRUCell, LSTMCell, SimpleRNNCell, Tensor, arguments, as_float
 from rnn_tf.engines import choose
 
 # The arguments of a layer that are not its cell's.
@@ -28,13 +28,15 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         own = {name: options.pop(name) for name in LAYER_OPTIONS}
         self.engine = kwargs.pop("engine", "auto")
         self.return_all_states = kwargs.pop("return_all_states", False)
-        self.use_cudnn = options.pop("use_cudnn", "auto")
+        own["return_state"] = own["return_state"] or self.return_all_states
         choose(self.engine)
-        if self.use_cudnn not in ("auto", True, False):
-            raise ValueError(
-                "Invalid valid received for argument `use_cudnn`. Expected one of {'auto', True, False}. "
-                f"Received: use_cudnn={self.use_cudnn}"
-            )
+        if "use_cudnn" in options:  # Not the simple RNN's: in Keras it has none, and `Bidirectional` looks.
+            self.use_cudnn = options.pop("use_cudnn")
+            if self.use_cudnn not in ("auto", True, False):
+                raise ValueError(
+                    "Invalid valid received for argument `use_cudnn`. Expected one of {'auto', True, False}. "
+                    f"Received: use_cudnn={self.use_cudnn}"
+                )
         if "implementation" in kwargs:
             options["implementation"] = kwargs.pop("implementation")
         shared = {name: kwargs[name] for name in ("dtype", "trainable") if name in kwargs}
@@ -52,10 +54,11 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
             training: whether dropout applies.
 
         Returns:
-            The last output, all outputs, the final states. The output of a skipped step is the one before it, zeros if
-            there is none, or always zeros with `zero_output_for_mask`.
+            The last output, all outputs, the final states and, with `return_all_states`, all states. The output of a
+            skipped step is the one before it, zeros if there is none, or always zeros with `zero_output_for_mask`.
         """
         state = tuple(initial_state) if isinstance(initial_state, (list, tuple)) else (initial_state,)
+        sequences = as_float(sequences, self.compute_dtype)
         w = self.cell.gate_weights(sequences[:, 0], state[0], training)
         x, valid = self._time_major(sequences), None
         if mask is not None:
@@ -66,9 +69,8 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         if valid is not None:
             output_valid = valid if self.zero_output_for_mask else tf.cumsum(tf.cast(valid, tf.int32)) > 0
             outputs = tf.where(output_valid, outputs, tf.zeros_like(outputs))
-        if self.return_all_states:
-            self._history = [tf.transpose(states, (1, 0, 2)) for states in history]
-        return outputs[-1], tf.transpose(outputs, (1, 0, 2)), list(final)
+        every = [tf.transpose(states, (1, 0, 2)) for states in history] if self.return_all_states else []
+        return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [*final, *every]
 
     def _time_major(self, batch_major: Tensor) -> Tensor:
         """`(batch, time, …)` as `(time, batch, …)`, from the last step to the first if `go_backwards`."""
@@ -79,27 +81,19 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool | None = False
     ) -> Any:
         """Run the layer over `sequences (batch, time, features)`, as `keras.layers.RNN` documents."""
-        if self.use_cudnn is True:
+        if getattr(self, "use_cudnn", "auto") is True:
             raise ValueError("use_cudnn=True was specified, but this layer has no cuDNN engine. Pass use_cudnn='auto'.")
-        returned = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        if not self.return_all_states:
-            return returned
-        history, self._history = self._history, None
-        return (*returned, *history) if self.return_state else (returned, *history)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shapes = super().compute_output_shape(sequences_shape, initial_state_shape)
         if not self.return_all_states:
             return shapes
-        history = [(*sequences_shape[:2], size) for size in self.state_size]
-        return (*shapes, *history) if self.return_state else (shapes, *history)
+        return (*shapes, *((*sequences_shape[:2], size) for size in self.state_size))
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         masks = super().compute_mask(inputs, mask)
-        if not self.return_all_states:
-            return masks
-        history = [None] * len(self.state_size)
-        return [*masks, *history] if self.return_state else [masks, *history]
+        return [*masks, *[None] * len(self.state_size)] if self.return_all_states else masks
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -109,7 +103,7 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         # Written only where they differ from Keras's defaults, so that Keras's own layers can read the configuration.
         for name, default in (("engine", "auto"), ("use_cudnn", "auto"), ("return_all_states", False)):
-            if getattr(self, name) != default:
+            if getattr(self, name, default) != default:
                 config[name] = getattr(self, name)
         return config
 
@@ -147,7 +141,8 @@ class SimpleRNN(_Layer):
         go_backwards: run from the last step to the first, and return the outputs in that order. Default False.
         stateful: start each batch from the final states of the one before. Default False.
         unroll: write the loop out in the graph. Default False.
-        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
+        return_all_states: return the final states and, after them, every state at every step, each
+            `(batch, time, units)`, in the order of the outputs. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -184,12 +179,12 @@ class SimpleRNN(_Layer):
         bias_constraint: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, arguments(locals()), kwargs)
@@ -221,7 +216,8 @@ class LSTM(_Layer):
         unroll: write the loop out in the graph. Default False.
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
-        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
+        return_all_states: return the final states and, after them, every state at every step, each
+            `(batch, time, units)`, in the order of the outputs. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -302,7 +298,8 @@ class GRU(_Layer):
         reset_after: whether the reset gate acts after the recurrent product (default) or before it.
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
-        return_all_states: return every state at every step besides, last, each `(batch, time, units)`. Default False.
+        return_all_states: return the final states and, after them, every state at every step, each
+            `(batch, time, units)`, in the order of the outputs. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
