@@ -264,6 +264,20 @@ def test_fit_evaluate_predict(name, kind):
 
 
 @each_layer
+def test_symbolic_initial_state(name):
+    """An encoder's final state into a decoder, in a Functional model."""
+    results = []
+    for package in (rnn_tf, keras.layers):
+        keras.utils.set_random_seed(0)
+        source, target = (keras.Input((None, 3), dtype="float64") for _ in range(2))
+        _, *state = getattr(package, name)(4, return_state=True, dtype="float64")(source)
+        decoded = getattr(package, name)(4, return_sequences=True, dtype="float64")(target, initial_state=state)
+        model = keras.Model([source, target], decoded)
+        results.append(model.predict([draw(2, 5, 3), draw(2, 3, 3, seed=2)], verbose=0))
+    assert_close(*results, OUTPUT_BOUND)
+
+
+@each_layer
 def test_fit_with_xla(name):
     x, y, results = draw(4, 5, 3), draw(4, 2, seed=2), []
     for jit in (True, False):

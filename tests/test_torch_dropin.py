@@ -527,6 +527,21 @@ def test_distributed_data_parallel(tmp_path, monkeypatch):
 # What nn lacks
 
 
+@each_layer
+def test_what_nn_itself_cannot(name):
+    """For comparison: nn's layers refuse a full graph, nn.RNN and GRU fail under vmap, nn.GRU ignores a CPU's autocast."""
+    theirs = LAYERS[name](3, 4)
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(theirs, fullgraph=True, backend="eager")(torch.zeros(5, 2, 3))
+    parameters = {k: v.detach() for k, v in theirs.named_parameters()}
+    if name != "LSTM":
+        with pytest.raises(RuntimeError):
+            vmap(grad(functools.partial(loss, theirs)), in_dims=(None, 0))(parameters, torch.zeros(6, 5, 3))
+    if name == "GRU":
+        with torch.autocast("cpu", torch.bfloat16):
+            assert theirs(torch.zeros(5, 2, 3))[0].dtype == torch.float32
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_third_form_of_the_gru(bias):
     """`reset_after=False` against the oracle, layer and cell; both biases of every gate are added."""
