@@ -173,6 +173,28 @@ def test_one_framework_absent(tmp_path, monkeypatch, absent):
     assert len(report["pairs"]) == 3
 
 
+def test_no_framework_at_all(tmp_path, monkeypatch):
+    for module in (comparison, cli):
+        monkeypatch.setattr(module, "installed", lambda: ())
+    ran = invoke(*QUICK, "--framework", "torch", "--output", str(tmp_path / "report.json"))
+    assert ran.exit_code == 2
+    assert "none of the frameworks asked for is installed: torch" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("x", "lengths", "message"),
+    [
+        (np.ones((4, 2)), None, r"x should have shape \(batch, time, 2\), got \(4, 2\)"),
+        (np.ones((1, 4, 3)), None, r"x should have shape \(batch, time, 2\), got \(1, 4, 3\)"),
+        (np.ones((1, 4, 2)), [5], "lengths should be from 1 to 4, got 5 to 5"),
+        (np.ones((1, 4, 2)), [0], "lengths should be from 1 to 4, got 0 to 0"),
+    ],
+)
+def test_cases_that_cannot_be(x, lengths, message):
+    with pytest.raises(ValueError, match=message):
+        make_case(initialise("LSTM", 2, 3), x, lengths)
+
+
 def test_settings_need_a_cell():
     with pytest.raises(ValueError, match="cells should name at least one cell"):
         Settings(cells=())

@@ -41,7 +41,12 @@ def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *,
         x: `(batch, time, input)`.
         lengths: `(batch,)`, or None where every sequence fills the time axis.
         seed: default 0.
+
+    Raises:
+        TypeError, ValueError: `x` or `lengths` of the wrong type or shape, or a length out of range.
     """
+    if x.ndim != 3 or x.shape[2] != parameters.input_size:
+        raise ValueError(f"x should have shape (batch, time, {parameters.input_size}), got {x.shape}")
     random = np.random.default_rng(seed)
     batch, steps, _ = x.shape
     hidden, kind = parameters.hidden_size, parameters.kind
@@ -51,6 +56,7 @@ def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *,
 
     d_outputs = draw(batch, steps, hidden)
     if lengths is not None:
+        lengths = equations.check_lengths(lengths, batch, steps)
         d_outputs[np.arange(steps) >= lengths[:, None]] = 0
     return Case(
         parameters,
@@ -286,10 +292,13 @@ def compare(settings: Settings, progress: Callable[[str, float], None] = lambda 
 
     Raises:
         ValueError: the device is absent.
+        ModuleNotFoundError: none of the frameworks is installed.
     """
     progress("importing", 0.0)
     absent = {name: "not installed" for name in ("torch", "tf") if name not in installed()}
     frameworks = [get(name) for name in settings.frameworks if name not in absent]
+    if not frameworks:
+        raise ModuleNotFoundError(f"none of the frameworks asked for is installed: {', '.join(settings.frameworks)}")
     for framework in frameworks:
         one_of("device", settings.device, framework.devices())
     left_out = dict(absent)

@@ -108,7 +108,7 @@ _REQUIRED = {"torch": ("torch",), "tf": ("tensorflow", "keras")}
 def _quiet_start() -> Iterator[None]:
     """Keep TensorFlow's start-up chatter, which its C++ writes to file descriptor 2, from the user.
 
-    What Python writes to `sys.stderr` still arrives, and so does everything if the import fails.
+    Whatever is written there meanwhile is dropped; an exception still travels.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
