@@ -500,7 +500,8 @@ def gradients_of_all(x, wrap):
     for name in LAYERS:
         torch.manual_seed(0)
         layer = getattr(rnn_torch, name)(3, 4, batch_first=True, dtype=torch.float64)
-        wrap(layer)(x)[0].pow(2).mean().backward()
+        wrapped = wrap(layer)  # kept until the backward pass is through: DistributedDataParallel listens to it
+        wrapped(x)[0].pow(2).mean().backward()
         found[name] = [p.grad for p in layer.parameters()]
     return found
 

@@ -198,11 +198,13 @@ class _Layer(nn.Module):
         return (hx,)
 
     def _returned(self, output: Any, final: State, history: State) -> Any:
-        hidden, states = (final, history) if len(final) == 2 else (final[0], history[0])
-        return (output, hidden, states) if self.return_all_states else (output, hidden)
+        hidden = final if len(final) == 2 else final[0]
+        if not self.return_all_states:
+            return output, hidden
+        return output, hidden, history if len(history) == 2 else history[0]
 
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State, State]:
-        """Every layer and direction over `x (time, batch, input)`: output, final states, all states."""
+        """Every layer and direction over `x (time, batch, input)`: output, final states, all states if asked for."""
         self._check_input(x)
         if state is None:
             state = tuple(x.new_zeros(shape) for shape in self._state_shapes(x.size(1)))
@@ -226,8 +228,7 @@ class _Layer(nn.Module):
                     histories.append(history)
                 outputs = [history[0] for history in histories[-self._directions :]]
                 x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        stacked = (tuple(torch.stack(each) for each in zip(*sets, strict=True)) for sets in (finals, histories))
-        return x, *stacked  # type: ignore[return-value]
+        return x, _stacked(finals), _stacked(histories) if self.return_all_states else ()
 
     def _run_one(self, suffix: str, x: Tensor, state: State, valid: Tensor | None) -> tuple[State, State]:
         w = self.gate_weights(suffix, x.dtype)
@@ -308,6 +309,11 @@ def _check_options(
 
 def _is_rate(value: Any) -> bool:
     return isinstance(value, numbers.Number) and not isinstance(value, bool) and 0 <= value <= 1  # type: ignore[operator]
+
+
+def _stacked(states: list[State]) -> State:
+    """Each state of all layers and directions as one tensor, along a new first axis."""
+    return tuple(torch.stack(each) for each in zip(*states, strict=True))
 
 
 def _dropout(x: Tensor, rate: float, lengths: Tensor | None) -> Tensor:
