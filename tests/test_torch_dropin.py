@@ -5,6 +5,7 @@ import functools
 import inspect
 import itertools
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -298,6 +299,7 @@ def test_compile_without_a_graph_break(name):
     assert_close(found, [p.grad for p in ours.parameters()], GRADIENT_BOUND)
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="the compiler that torch.compile calls is not installed")
 def test_compile_with_inductor():
     ours, _ = pair("GRU", 3, 4)
     x = draw(3, 2, 3)
