@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 tf = pytest.importorskip("tensorflow")
-keras = pytest.importorskip("keras")
+keras = pytest.importorskip("keras", minversion="3.15", reason="states what Keras 3.15 does")
 
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

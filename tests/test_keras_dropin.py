@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
+keras = pytest.importorskip("keras", minversion="3.15", reason="states what Keras 3.15 does")
 tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
