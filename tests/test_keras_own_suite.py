@@ -9,7 +9,7 @@ from unittest import TestCase
 
 import pytest
 
-pytest.importorskip("tensorflow")
+pytest.importorskip("keras", minversion="3.15", reason="holds the tests of Keras 3.15")
 
 from keras.src import layers
 from keras.src.layers.rnn import bidirectional
