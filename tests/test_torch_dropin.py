@@ -6,6 +6,7 @@ import inspect
 import itertools
 import pickle
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -550,7 +551,7 @@ def test_the_third_form_of_the_gru(bias):
     """`reset_after=False` against the oracle, layer and cell; both biases of every gate are added."""
     torch.manual_seed(0)
     layer = rnn_torch.GRU(3, 4, bias=bias, batch_first=True, dtype=torch.float64, reset_after=False)
-    with pytest.warns(UserWarning, match="were added into one") if bias else contextless():
+    with pytest.warns(UserWarning, match="were added into one") if bias else nullcontext():
         parameters = read(layer)
     assert not parameters.reset_after
     x = draw(2, 5, 3)
@@ -564,12 +565,6 @@ def test_the_third_form_of_the_gru(bias):
         assert deviation(h.detach().numpy(), expected.outputs[:, t]) <= OUTPUT_BOUND
     assert "reset_after=False" in repr(layer)
     assert "reset_after=False" in repr(cell)
-
-
-def contextless():
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 @each_layer
