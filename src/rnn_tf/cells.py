@@ -6,7 +6,8 @@ A step takes the weights by the document's names, a batch of inputs `x_t (batch,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import keras
@@ -109,7 +110,7 @@ def gru_step(
     return (h_t,)
 
 
-Step = Callable[[Any, Tensor, State], State]
+Step = Callable[[Tensor, State], State]
 STEPS: dict[CellName, Callable[..., State]] = {"SimpleRNN": simple_rnn_step, "LSTM": lstm_step, "GRU": gru_step}
 
 
@@ -125,6 +126,37 @@ def gate_weights(
         return weights_by_gate("keras", cell, *blocks, tf.split(bias, gates))
     (b_iz, b_ir, b_n), (b_hz, b_hr, b_hn) = tf.split(bias[0], gates), tf.split(bias[1], gates)
     return weights_by_gate("keras", cell, *blocks, (b_iz + b_hz, b_ir + b_hr, b_n), b_hn=b_hn)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A cell with its weights and options: what an engine runs over time.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        packed: the weights as Keras packs them: `kernel`, `recurrent_kernel` and, where there are biases, `bias`.
+        reset_after: the form of the GRU, of no meaning to the other cells. Default True.
+        activation, recurrent_activation: stand in for tanh and σ. Default those.
+        masks: of dropout, each `(batch, inputs)`, by the name of the matrix whose inputs they drop. Default none.
+    """
+
+    cell: CellName
+    packed: tuple[Tensor, ...]
+    reset_after: bool = True
+    activation: Activation = keras.activations.tanh
+    recurrent_activation: Activation = keras.activations.sigmoid
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def step(self) -> Step:
+        """The cell's equations with these weights and options: from x_t and the state before to the state after."""
+        w = gate_weights(self.cell, *self.packed, reset_after=self.reset_after)
+        w = w._replace(**{name: Dropped(getattr(w, name), mask) for name, mask in self.masks.items()})
+        options: dict[str, Any] = {"activation": self.activation}
+        if self.cell != "SimpleRNN":
+            options["recurrent_activation"] = self.recurrent_activation
+        if self.cell == "GRU":
+            options["reset_after"] = self.reset_after
+        return lambda x_t, state: STEPS[self.cell](w, x_t, state, **options)
 
 
 # The constructor arguments that initialise, regularise and constrain each weight.
@@ -144,7 +176,9 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
 
     cell: CellName
     activations: tuple[str, ...] = ("activation", "recurrent_activation")
+    forms: tuple[str, ...] = ()
     own_options: tuple[str, ...] = ()
+    dropout_mask_count: int | None = None
     seed_before_initializers = False
 
     def __init__(self, units: int, options: dict[str, Any], kwargs: dict[str, Any]) -> None:
@@ -200,34 +234,37 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
     def _bias_initializer(self) -> Any:
         return self.bias_initializer
 
-    def form(self) -> dict[str, Any]:
-        """What chooses among the forms of a cell's weights."""
-        return {}
-
-    def step(self, w: Any, x_t: Tensor, state: State) -> State:
-        """The cell's equations with its options."""
-        functions = {name: getattr(self, name) for name in self.activations}
-        return STEPS[self.cell](w, x_t, state, **self.form(), **functions)
-
-    def gate_weights(self, x_t: Tensor, h: Tensor, training: bool | None = False) -> Any:
-        """The weights by the document's names; in training, with this sequence's dropout masks."""
+    def recurrence(self, x_t: Tensor, h: Tensor, training: bool | None = False) -> Recurrence:
+        """The cell with its weights and options; in training, with this sequence's dropout masks."""
         packed = [tf.convert_to_tensor(v) for v in (self.kernel, self.recurrent_kernel, self.bias) if v is not None]
-        w = gate_weights(self.cell, *packed, **self.form())
-        if training and self.dropout:
-            w = _drop(w, self._gate_names(CELLS[self.cell].input_weight), self.get_dropout_mask(x_t))
+        masks: dict[str, Tensor] = {}
+        if training and self.dropout and self.dropout_mask_count:
+            masks |= self._by_gate(CELLS[self.cell].input_weight, self.get_dropout_mask(x_t))
         if training and self.recurrent_dropout:
-            w = _drop(w, self._gate_names(CELLS[self.cell].recurrent_weight), self.get_recurrent_dropout_mask(h))
-        return w
+            masks |= self._by_gate(CELLS[self.cell].recurrent_weight, self.get_recurrent_dropout_mask(h))
+        options = {name: getattr(self, name) for name in (*self.activations, *self.forms)}
+        return Recurrence(self.cell, tuple(packed), masks=masks, **options)
 
-    def _gate_names(self, name: Callable[[str], str]) -> list[str]:
-        return [name(gate) for gate in GATE_ORDER["keras"][self.cell]]
+    def _by_gate(self, name: Callable[[str], str], masks: Any) -> dict[str, Tensor]:
+        """Masks by the name of each gate's matrix: one each, or one for all."""
+        order = GATE_ORDER["keras"][self.cell]
+        each = masks if isinstance(masks, (list, tuple)) else [masks] * len(order)
+        return {name(gate): mask for gate, mask in zip(order, each, strict=True)}
+
+    def drop_inputs(self, inputs: Tensor, training: bool | None = False) -> Tensor:
+        """In training, the inputs `(batch, features)` or `(batch, time, features)` times the mask that all gates share."""
+        if not (training and self.dropout) or self.dropout_mask_count:
+            return inputs
+        if len(inputs.shape) == 2:
+            return inputs * self.get_dropout_mask(inputs)
+        return inputs * self.get_dropout_mask(inputs[:, 0])[:, None]
 
     def call(self, inputs: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
         """One step: `(h, state)` from an input `(batch, features)` and a state, `h` or a list of states."""
-        inputs = as_float(inputs, self.compute_dtype)
+        inputs = self.drop_inputs(as_float(inputs, self.compute_dtype), training)
         nested = isinstance(states, (list, tuple))
         state = tuple(states) if nested else (states,)
-        after = self.step(self.gate_weights(inputs, state[0], training), inputs, state)
+        after = self.recurrence(inputs, state[0], training).step()(inputs, state)
         return after[0], list(after) if nested else after[0]
 
     def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
@@ -245,12 +282,6 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         config |= {name: modules[name.split("_")[-1]].serialize(getattr(self, name)) for name in PLUGINS}
         plain = ("use_bias", "dropout", "recurrent_dropout", "seed", *self.own_options)
         return {**super().get_config(), **config, **{name: getattr(self, name) for name in plain}}
-
-
-def _drop(w: Any, names: list[str], masks: Any) -> Any:
-    """Put a mask before each named matrix: one for all of them, or one each."""
-    each = masks if isinstance(masks, (list, tuple)) else [masks] * len(names)
-    return w._replace(**{n: Dropped(getattr(w, n), mask) for n, mask in zip(names, each, strict=True)})
 
 
 def arguments(local: dict[str, Any]) -> dict[str, Any]:
@@ -404,6 +435,7 @@ class GRUCell(_Cell):
     """
 
     cell = "GRU"
+    forms = ("reset_after",)
     own_options = ("reset_after",)
 
     def __init__(
@@ -428,9 +460,6 @@ class GRUCell(_Cell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, arguments(locals()), kwargs)
-
-    def form(self) -> dict[str, Any]:
-        return {"reset_after": self.reset_after}
 
     def _bias_shape(self, columns: int) -> tuple[int, ...]:
         return (2, columns) if self.reset_after else (columns,)

@@ -58,18 +58,20 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
             skipped step is the one before it, zeros if there is none, or always zeros with `zero_output_for_mask`.
         """
         state = tuple(initial_state) if isinstance(initial_state, (list, tuple)) else (initial_state,)
-        sequences = as_float(sequences, self.compute_dtype)
-        w = self.cell.gate_weights(sequences[:, 0], state[0], training)
+        sequences = self.cell.drop_inputs(as_float(sequences, self.compute_dtype), training)
+        recurrence = self.cell.recurrence(sequences[:, 0], state[0], training)
         x, valid = self._time_major(sequences), None
         if mask is not None:
             mask = mask[0] if isinstance(mask, (list, tuple)) else mask
             valid = self._time_major(tf.cast(mask, tf.bool)[:, :, None])
-        history, final = choose(self.engine)(self.cell.step, w, x, state, valid, unroll=self.unroll)
+        history, final = choose(self.engine)(
+            recurrence, x, state, valid, all_states=self.return_all_states, unroll=self.unroll
+        )
         outputs = history[0]
         if valid is not None:
             output_valid = valid if self.zero_output_for_mask else tf.cumsum(tf.cast(valid, tf.int32)) > 0
             outputs = tf.where(output_valid, outputs, tf.zeros_like(outputs))
-        every = [tf.transpose(states, (1, 0, 2)) for states in history] if self.return_all_states else []
+        every = [tf.transpose(states, (1, 0, 2)) for states in history if self.return_all_states]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [*final, *every]
 
     def _time_major(self, batch_major: Tensor) -> Tensor:

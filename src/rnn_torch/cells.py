@@ -7,8 +7,9 @@ A step takes the weights by the document's names, a batch of inputs `x_t (batch,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -102,7 +103,7 @@ def gru_step(
     return (h_t,)
 
 
-Step = Callable[[Any, Tensor, State], State]
+Step = Callable[[Tensor, State], State]
 STEPS: dict[CellName, Callable[..., State]] = {"SimpleRNN": simple_rnn_step, "LSTM": lstm_step, "GRU": gru_step}
 NONLINEARITIES: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -127,6 +128,45 @@ def gate_weights(
     return weights_by_gate("torch", cell, *blocks, (b_ir + b_hr, b_iz + b_hz, b_n), b_hn=b_hn)
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """A cell with its weights and options: what an engine runs over time.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        packed: the weights as PyTorch packs them: `weight_ih`, `weight_hh` and, where there are biases, `bias_ih`, `bias_hh`.
+        reset_after: the form of the GRU, of no meaning to the other cells. Default True.
+        activation, recurrent_activation: stand in for tanh and σ. Default those.
+        masks: of dropout, each `(batch, inputs)`, by the name of the matrix whose inputs they drop. Default none.
+        W_hr: an LSTM's projection of its hidden state, `(projected, hidden)`. Default none.
+    """
+
+    cell: CellName
+    packed: tuple[Tensor, ...]
+    reset_after: bool = True
+    activation: Activation = torch.tanh
+    recurrent_activation: Activation = torch.sigmoid
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    W_hr: Tensor | None = None
+
+    def step(self) -> Step:
+        """The cell's equations with these weights and options: from x_t and the state before to the state after."""
+        w = gate_weights(self.cell, *self.packed, reset_after=self.reset_after)
+        w = w._replace(**{name: Dropped(getattr(w, name), mask) for name, mask in self.masks.items()})
+        options: dict[str, Any] = {"activation": self.activation}
+        if self.cell != "SimpleRNN":
+            options["recurrent_activation"] = self.recurrent_activation
+        if self.cell == "GRU":
+            options["reset_after"] = self.reset_after
+        W_hr = self.W_hr
+
+        def step(x_t: Tensor, state: State) -> State:
+            after = STEPS[self.cell](w, x_t, state, **options)
+            return after if W_hr is None else (apply(W_hr, after[0]), *after[1:])
+
+        return step
+
+
 def autocast_enabled(tensor: Tensor) -> bool:
     """Whether `torch.autocast` is on where the tensor is."""
     device = tensor.device.type
@@ -147,7 +187,6 @@ class _Cell(nn.Module):
     """What the three cells share: PyTorch's packed parameters, their initialisation and the checks of the input."""
 
     cell: CellName
-    step: Step
     weight_ih: Tensor
     weight_hh: Tensor
     bias_ih: Tensor | None
@@ -180,13 +219,13 @@ class _Cell(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def gate_weights(self) -> Weights:
-        """The parameters by the document's names."""
+    def recurrence(self) -> Recurrence:
+        """The cell with its parameters and options."""
         names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
-        return gate_weights(self.cell, *(autocast(getattr(self, name)) for name in names), **self._form())
+        return Recurrence(self.cell, tuple(autocast(getattr(self, name)) for name in names), **self._options())
 
-    def _form(self) -> dict[str, Any]:
-        """What chooses among the forms of a cell's weights."""
+    def _options(self) -> dict[str, Any]:
+        """The cell's options, as `Recurrence` takes them."""
         return {}
 
     def extra_repr(self) -> str:
@@ -206,9 +245,9 @@ class _Cell(nn.Module):
         elif input.dim() == 1:
             state = tuple(h.unsqueeze(0) for h in state)
         self._check(x_t, state)
-        w, x_t, state = self.gate_weights(), autocast(x_t), tuple(map(autocast, state))
+        recurrence, x_t, state = self.recurrence(), autocast(x_t), tuple(map(autocast, state))
         with no_autocast(x_t):
-            after = self.step(w, x_t, state)
+            after = recurrence.step()(x_t, state)
         return after if input.dim() == 2 else tuple(h.squeeze(0) for h in after)
 
     def _check(self, x_t: Tensor, state: State) -> None:
@@ -258,10 +297,10 @@ class SimpleRNNCell(_Cell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
 
-    def step(self, w: Any, x_t: Tensor, state: State) -> State:
+    def _options(self) -> dict[str, Any]:
         if self.nonlinearity not in NONLINEARITIES:
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        return simple_rnn_step(w, x_t, state, activation=NONLINEARITIES[self.nonlinearity])
+        return {"activation": NONLINEARITIES[self.nonlinearity]}
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))
@@ -294,7 +333,6 @@ class LSTMCell(_Cell):
     """
 
     cell = "LSTM"
-    step = staticmethod(lstm_step)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         h, c = self._advance(input, hx, ("hx[0]", "hx[1]"))
@@ -340,11 +378,8 @@ class GRUCell(_Cell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.reset_after = reset_after
 
-    def _form(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {"reset_after": self.reset_after}
-
-    def step(self, w: Any, x_t: Tensor, state: State) -> State:
-        return gru_step(w, x_t, state, reset_after=self.reset_after)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))

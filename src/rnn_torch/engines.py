@@ -1,54 +1,45 @@
 """How a cell is run over time. An engine is one function of this form:
 
-    engine(step, w, x, state, valid=None, reverse=False) -> (history, final)
+    engine(recurrence, x, state, valid=None, reverse=False, all_states=False) -> (history, final)
 
-with `step` one of `cells.STEPS` (its options bound), `w` the weights by the document's names, `x (time, batch, input)`,
-`state` a tuple of `(batch, hidden)`, and `valid (time, batch, 1)`, False where a sequence has ended and its state stays
-as it is. `history` holds every state at every step, `(time, batch, hidden)` each, and `final` the state after the last;
-`reverse` runs from the last step to the first.
+with `recurrence` the cell, its weights and options, `x (time, batch, input)`, `state` a tuple of `(batch, hidden)`, and
+`valid (time, batch, 1)`, False where a step is skipped and the state stays as it is. `history` is a tuple of every h_t and,
+with `all_states`, an LSTM's every c_t, each `(time, batch, hidden)`; `final` is the state after the last step. `reverse`
+runs from the last step to the first; the history is in the order of the input.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from common.parameters import one_of
-from rnn_torch.cells import State, Step
+from rnn_torch.cells import Recurrence, State
+from rnn_torch.fused import fused
+from rnn_torch.reference import reference
 
 
 class Engine(Protocol):
     def __call__(
-        self, step: Step, w: Any, x: Tensor, state: State, valid: Tensor | None = None, reverse: bool = False
+        self,
+        recurrence: Recurrence,
+        x: Tensor,
+        state: State,
+        valid: Tensor | None = None,
+        reverse: bool = False,
+        all_states: bool = False,
     ) -> tuple[State, State]: ...
 
 
-def reference(
-    step: Step, w: Any, x: Tensor, state: State, valid: Tensor | None = None, reverse: bool = False
-) -> tuple[State, State]:
-    """The equations, a loop and autograd. Takes every case."""
-    history = []
-    for t in reversed(range(len(x))) if reverse else range(len(x)):
-        after = step(w, x[t], state)
-        if valid is not None:
-            after = tuple(torch.where(valid[t], new, old) for new, old in zip(after, state, strict=True))
-        state = after
-        history.append(state)
-    if reverse:
-        history.reverse()
-    return tuple(torch.stack(states) for states in zip(*history, strict=True)), state
-
-
-ENGINES: dict[str, Engine] = {"reference": reference}
+ENGINES: dict[str, Engine] = {"reference": reference, "fused": fused}
 
 
 def choose(engine: str) -> Engine:
-    """The engine of that name; `"auto"` is the fastest that takes the case, at present `reference`.
+    """The engine of that name; `"auto"` is `fused`, which leaves to `reference` what it does not take.
 
     Raises:
         ValueError: an unknown name.
     """
     one_of("engine", engine, ["auto", *ENGINES])
-    return ENGINES["reference" if engine == "auto" else engine]
+    return ENGINES["fused" if engine == "auto" else engine]

@@ -7,11 +7,11 @@ which the input came.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,19 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from common.parameters import CELLS, CellName, Weights
-from rnn_torch.cells import (
-    NONLINEARITIES,
-    STEPS,
-    Dropped,
-    State,
-    Step,
-    apply,
-    autocast,
-    autocast_enabled,
-    gate_weights,
-    no_autocast,
-)
+from common.parameters import CELLS, CellName
+from rnn_torch.cells import NONLINEARITIES, Recurrence, State, autocast, autocast_enabled, no_autocast
 from rnn_torch.engines import choose
 
 Hidden = Tensor | tuple[Tensor, Tensor]
@@ -118,21 +107,16 @@ class _Layer(nn.Module):
     def flatten_parameters(self) -> None:
         """Nothing to do: kept for programs that call it before `nn` layers run on a GPU."""
 
-    def gate_weights(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> Weights:
-        """One layer and direction's parameters by the document's names, cast to `dtype` if one is given."""
+    def recurrence(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> Recurrence:
+        """The cell with the parameters, cast to `dtype` if one is given, and options of one layer and direction."""
         names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
-        packed = [getattr(self, name + suffix) for name in names]
-        if dtype is not None:
-            packed = [parameter.to(dtype) for parameter in packed]
-        return gate_weights(self.cell, *packed, **self._form())
+        packed = tuple(getattr(self, name + suffix).to(dtype) for name in names)
+        W_hr = getattr(self, f"weight_hr{suffix}").to(dtype) if self.proj_size else None
+        return Recurrence(self.cell, packed, W_hr=W_hr, **self._options())
 
-    def _form(self) -> dict[str, Any]:
-        """What chooses among the forms of a cell's weights."""
+    def _options(self) -> dict[str, Any]:
+        """The cell's options, as `Recurrence` takes them."""
         return {}
-
-    def _step(self, suffix: str, dtype: torch.dtype) -> Step:
-        """The cell's equations with this layer's options."""
-        return partial(STEPS[self.cell], **self._form())
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Run the layer.
@@ -231,10 +215,11 @@ class _Layer(nn.Module):
         return x, _stacked(finals), _stacked(histories) if self.return_all_states else ()
 
     def _run_one(self, suffix: str, x: Tensor, state: State, valid: Tensor | None) -> tuple[State, State]:
-        w = self.gate_weights(suffix, x.dtype)
+        recurrence = self.recurrence(suffix, x.dtype)
         if self.recurrent_dropout and self.training:
-            w = _drop_recurrent(self.cell, w, state[0], self.recurrent_dropout)
-        return choose(self.engine)(self._step(suffix, x.dtype), w, x, state, valid, suffix.endswith("_reverse"))
+            masks = _recurrent_masks(self.cell, state[0], self.recurrent_dropout)
+            recurrence = dataclasses.replace(recurrence, masks=masks)
+        return choose(self.engine)(recurrence, x, state, valid, suffix.endswith("_reverse"), self.return_all_states)
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         return ((self.num_layers * self._directions, batch, self.hidden_size),)
@@ -325,11 +310,10 @@ def _dropout(x: Tensor, rate: float, lengths: Tensor | None) -> Tensor:
     return pad_packed_sequence(dropped, total_length=len(x))[0]
 
 
-def _drop_recurrent(cell: CellName, w: Weights, h: Tensor, rate: float) -> Weights:
+def _recurrent_masks(cell: CellName, h: Tensor, rate: float) -> dict[str, Tensor]:
     """Drop the hidden state on its way into each gate: one mask a gate and sequence, as in Keras (Gal & Ghahramani 2016)."""
-    names = [CELLS[cell].recurrent_weight(gate) for gate in CELLS[cell].gates]
     ones = torch.ones_like(h)
-    return w._replace(**{name: Dropped(getattr(w, name), functional.dropout(ones, rate)) for name in names})
+    return {CELLS[cell].recurrent_weight(gate): functional.dropout(ones, rate) for gate in CELLS[cell].gates}
 
 
 class SimpleRNN(_Layer):
@@ -386,8 +370,8 @@ class SimpleRNN(_Layer):
         )
         self.nonlinearity = nonlinearity
 
-    def _step(self, suffix: str, dtype: torch.dtype) -> Step:
-        return partial(STEPS[self.cell], activation=NONLINEARITIES[self.nonlinearity])
+    def _options(self) -> dict[str, Any]:
+        return {"activation": NONLINEARITIES[self.nonlinearity]}
 
 
 class LSTM(_Layer):
@@ -422,18 +406,6 @@ class LSTM(_Layer):
     """
 
     cell = "LSTM"
-
-    def _step(self, suffix: str, dtype: torch.dtype) -> Step:
-        step = STEPS[self.cell]
-        if not self.proj_size:
-            return step
-        W_hr = getattr(self, f"weight_hr{suffix}").to(dtype)
-
-        def projected(w: Any, x_t: Tensor, state: State) -> State:
-            h_t, c_t = step(w, x_t, state)
-            return apply(W_hr, h_t), c_t
-
-        return projected
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         ((runs, _, hidden_size),) = super()._state_shapes(batch)
@@ -510,7 +482,7 @@ class GRU(_Layer):
         )
         self.reset_after = reset_after
 
-    def _form(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {"reset_after": self.reset_after}
 
     def extra_repr(self) -> str:
