@@ -12,57 +12,57 @@ from common import framework
 from common.comparison import bounds, deviations, run_oracle
 
 every_case = pytest.mark.parametrize(("form", "shape"), [(form, shape) for form in FORMS for shape in SHAPES])
+each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 
 
 @every_case
+@each_engine
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_against_the_oracle(twin, form, shape, dtype):
-    check_against_oracle(twin, make(form, shape, dtype=dtype))
+def test_against_the_oracle(twin, form, shape, engine, dtype):
+    check_against_oracle(twin, make(form, shape, dtype=dtype), engine)
 
 
 @every_case
-def test_against_the_built_in_layer(twin, form, shape):
+@each_engine
+def test_against_the_built_in_layer(twin, form, shape, engine):
     case = make(form, shape)
     if not twin.has_builtin(case.parameters):
         with pytest.raises(ValueError, match="no GRU with reset_after=False"):
             twin.make(case.parameters, builtin=True)
         return
-    found = deviations(run(twin, case), run(twin, case, builtin=True))
+    found = deviations(run(twin, case, engine=engine), run(twin, case, builtin=True))
     assert found.within(bounds("float64", run_oracle(case).largest_pre_activation)), found
 
 
 @every_case
-def test_against_the_other_twin(form, shape):
+@each_engine
+def test_against_the_other_twin(form, shape, engine):
     if framework.installed() != ("torch", "tf"):
         pytest.skip("needs both frameworks")
     case = make(form, shape)
-    torch, tf = (run(framework.get(name), case) for name in ("torch", "tf"))
+    torch, tf = (run(framework.get(name), case, engine=engine) for name in ("torch", "tf"))
     found = deviations(torch, tf)
     assert found.within(bounds("float64", run_oracle(case).largest_pre_activation)), found
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_without_biases(twin, form):
+@each_engine
+def test_without_biases(twin, form, engine):
     case = make(form, "ragged", bias=False)
-    check_against_oracle(twin, case)
-    assert not any(name.startswith("b_") for name in run(twin, case).gradients)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("engine", ["auto", "reference"])
-def test_engines_by_name(twin, form, engine):
-    check_against_oracle(twin, make(form, "ragged"), engine)
+    check_against_oracle(twin, case, engine)
+    assert not any(name.startswith("b_") for name in run(twin, case, engine=engine).gradients)
 
 
 @pytest.mark.gpu
 @every_case
+@each_engine
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_on_a_gpu(twin, form, shape, dtype):
+def test_on_a_gpu(twin, form, shape, engine, dtype):
     if "cuda" not in twin.devices():
         pytest.skip(f"{twin.package} sees no GPU")
     case = make(form, shape, dtype=dtype)
     expected, largest = run_oracle(case)
-    found = deviations(twin.run(twin.make(case.parameters, device="cuda"), case), expected)
+    found = deviations(twin.run(twin.make(case.parameters, engine=engine, device="cuda"), case), expected)
     error = None
     if twin.has_builtin(case.parameters):
         error = deviations(twin.run(twin.make(case.parameters, builtin=True, device="cuda"), case), expected)

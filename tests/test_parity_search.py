@@ -33,10 +33,11 @@ def gradient_scale(case):
 
 
 @pytest.mark.parametrize("name", framework.installed())
+@pytest.mark.parametrize("engine", ["reference", "fused"])
 @given(case=searched())
 @settings(max_examples=60)
-def test_search_against_the_oracle(name, case):
-    check_against_oracle(framework.get(name), case, scale=gradient_scale(case))
+def test_search_against_the_oracle(name, engine, case):
+    check_against_oracle(framework.get(name), case, engine, scale=gradient_scale(case))
 
 
 @given(case=searched())

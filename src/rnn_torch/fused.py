@@ -1,42 +1,23 @@
-"""The engine `fused`: the inputs of many steps in one product, one product a step for the recurrence, BPTT by hand.
+"""The engine `fused`: the kernels of `rnn_torch.kernels`, with back-propagation through time by hand.
 
-The equations are those of `rnn_torch.cells`, arranged for speed in PyTorch operations, on any device:
-
-- Forward, a part of the sequence at a time: one product gives W x_t + b for all its steps; each step adds W_h h_{t−1} and
-  turns the sums into the gates, in place. Training keeps the gates and the states; inference reuses one buffer.
-- Backward, the parts in reverse: what multiplies ∂L/∂h_t and ∂L/∂c_t on the way to the pre-activations depends on the
-  forward pass alone, so it is computed for all steps of a part at once. Each step then scales it, in place, to ∂L/∂a_t and
-  carries ∂L/∂h_{t−1} on. The gradients of the weights are one product over all steps of the part.
 - Padding and gaps: the valid steps of each sequence are brought together in front, and the states are spread out again.
 - Second derivatives go through `reference`, whose operations autograd knows.
-
-In what follows `a_q` is the pre-activation of gate q, and `d_q` is ∂L/∂q.
+- `torch.compile` sees one operation forwards and one backwards.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from common.parameters import CELLS
+from common.parameters import CELLS, CellName
 from rnn_torch.cells import Recurrence, State, no_autocast
+from rnn_torch.kernels import IN_PLACE, kernel_of
 from rnn_torch.reference import reference
-
-# Rows, steps × batch, of one part: enough for a product to run at full rate, few enough to stay in a CPU's cache.
-ROWS = 512
-
-IN_PLACE = {torch.tanh: torch.tanh_, torch.relu: torch.relu_}
-
-# From ∂L/∂y and y = f(a) to ∂L/∂a = ∂L/∂y f'(a), in the operations that autograd itself uses.
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
-_relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def fused(
@@ -73,14 +54,18 @@ def leaves(recurrence: Recurrence, x: Tensor, state: State, valid: Tensor | None
             return "relu and padding, on which an unbounded state may overflow"
     elif (recurrence.activation, recurrence.recurrent_activation) != (torch.tanh, torch.sigmoid):
         return "activations other than tanh and σ"
-    # A loop written out is what these can look into, and differentiate in their own ways.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return "compiling, exporting and tracing"
+    # Operations of PyTorch's own are what these can store, and differentiate in their own ways.
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return "exporting and tracing"
     if torch._C._are_functorch_transforms_active():
         return "the transforms of torch.func"
-    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in (x, *state, *recurrence.packed)):
+    if any(map(_has_tangent, (x, *state, *recurrence.packed))):
         return "forward-mode differentiation"
     return None
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 # Padding and gaps
@@ -111,15 +96,28 @@ def _take(sequence: Tensor, steps: Tensor) -> Tensor:
 def _run(recurrence: Recurrence, x: Tensor, state: State, all_states: bool) -> tuple[State, State]:
     """Every h_t, with `all_states` every c_t, and the states after the last step."""
     tensors = (x, *state, *recurrence.packed)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if torch.compiler.is_compiling():
+        run = torch.ops.rnn_torch.fused
+        returned = run(*_signature(recurrence), differentiable or all_states, x, state, recurrence.packed)[:-1]
+    elif differentiable:
         returned = _BackPropagation.apply(dataclasses.replace(recurrence, packed=()), *tensors)  # type: ignore[no-untyped-call]
-        return returned[: len(state)], returned[len(state) :]
-    history = tuple(h.new_empty(len(x), *h.shape) for h in (state if all_states else state[:1]))
+    else:
+        history, final, _ = _forward(recurrence, x, state, keep=False, all_states=all_states)
+        return history, final
+    return returned[: -len(state)], returned[-len(state) :]
+
+
+def _forward(
+    recurrence: Recurrence, x: Tensor, state: State, keep: bool, all_states: bool
+) -> tuple[State, State, Tensor]:
+    """History, final state, and the gates: of all steps to `keep` them for the backward pass, or some memory."""
+    kernel = kernel_of(recurrence)
+    history = tuple(h.new_empty(len(x), *h.shape) for h in (state if keep or all_states else state[:1]))
     # Of a c_t that nobody asks for only the latest is kept: a history all of whose steps are the same memory.
     latest = tuple(c.new_empty(1, *c.shape).expand(len(x), *c.shape) for c in state[len(history) :])
-    kernel = _kernel(recurrence)
-    gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, _parts(x)[0].stop)
-    return history, kernel.forward(x, state, (*history, *latest), gates)
+    gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, keep)
+    return history, kernel.forward(x, state, (*history, *latest), gates), gates
 
 
 class _BackPropagation(torch.autograd.Function):
@@ -128,11 +126,8 @@ class _BackPropagation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: Recurrence, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         states = len(CELLS[options.cell].states)
-        state, packed = tensors[:states], tensors[states:]
-        kernel = _kernel(dataclasses.replace(options, packed=packed))
-        history = tuple(h.new_empty(len(x), *h.shape) for h in state)
-        gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, len(x))
-        final = kernel.forward(x, state, history, gates)
+        recurrence = dataclasses.replace(options, packed=tensors[states:])
+        history, final, gates = _forward(recurrence, x, tensors[:states], keep=True, all_states=True)
         ctx.options = options
         ctx.save_for_backward(x, *tensors, *history, gates)
         ctx.set_materialize_grads(False)
@@ -151,8 +146,7 @@ class _BackPropagation(torch.autograd.Function):
                 found = iter(_differentiate(recurrence, x, tuple(state), inputs, d_returned))
                 gradients = [next(found) if tensor.requires_grad else None for tensor in (x, *state, *packed)]
             else:
-                kernel = _kernel(recurrence)
-                gradients = kernel.backward(
+                gradients = kernel_of(recurrence).backward(
                     x, state, history, gates, d_returned[:states], d_returned[states:], ctx.needs_input_grad[1]
                 )
         return None, *gradients
@@ -169,360 +163,76 @@ def _differentiate(
         return torch.autograd.grad(outputs, inputs, cotangents, create_graph=True, allow_unused=True)
 
 
-def _kernel(recurrence: Recurrence) -> _Kernel:
-    if recurrence.cell == "GRU":
-        return _GRU(recurrence) if recurrence.reset_after else _GRUResetBefore(recurrence)
-    return _LSTM(recurrence) if recurrence.cell == "LSTM" else _SimpleRNN(recurrence)
+# For torch.compile, which would write the loop out: forward and backward as one operation each, into which it does not look.
 
 
-def _parts(x: Tensor) -> list[slice]:
-    """The parts of a sequence `(time, batch, …)` that are worked on one after the other; on a GPU the whole."""
-    time, batch = x.shape[:2]
-    steps = max(1, ROWS // max(1, batch)) if x.device.type == "cpu" else time
-    return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
+def _signature(recurrence: Recurrence) -> tuple[str, bool, bool]:
+    return recurrence.cell, recurrence.reset_after, recurrence.activation is torch.relu
 
 
-def _before(history: Tensor, initial: Tensor, part: slice) -> Tensor:
-    """The state before each step of a part."""
-    if part.start:
-        return history[part.start - 1 : part.stop - 1]
-    return torch.cat([initial.unsqueeze(0), history[: part.stop - 1]])
+def _from_signature(cell: str, reset_after: bool, relu: bool, packed: list[Tensor]) -> Recurrence:
+    return Recurrence(cast(CellName, cell), tuple(packed), reset_after, torch.relu if relu else torch.tanh)
 
 
-Steps = list[tuple[Tensor, ...]]
+@torch.library.custom_op("rnn_torch::fused", mutates_args=())
+def _fused_op(
+    cell: str, reset_after: bool, relu: bool, keep: bool, x: Tensor, state: list[Tensor], packed: list[Tensor]
+) -> list[Tensor]:
+    """History, final state, and what else the backward pass needs; without `keep`, of the history h_t alone."""
+    recurrence = _from_signature(cell, reset_after, relu, packed)
+    history, final, gates = _forward(recurrence, x, tuple(state), keep, all_states=keep)
+    return [*history, *final, gates if keep and gates is not history[0] else x.new_empty(0)]
 
 
-def _steps(*tensors: Tensor) -> Steps:
-    """The tensors of each step. A view takes as long to make as a small product, so that it is made once, not when used."""
-    return list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
+@_fused_op.register_fake
+def _(cell: str, reset_after: bool, relu: bool, keep: bool, x: Tensor, state: Any, packed: Any) -> list[Tensor]:
+    kernel = kernel_of(_from_signature(cell, reset_after, relu, packed))
+    gates = kernel.new_gates(x, keep) if keep and kernel.blocks > 1 else x.new_empty(0)
+    history = [h.new_empty(len(x), *h.shape) for h in (state if keep else state[:1])]
+    return [*history, *(h.new_empty(h.shape) for h in state), gates]
 
 
-def _steps_reversed(*tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The steps from the last to the first; None for each step of a tensor that is None."""
-    return zip(*(repeat(None) if t is None else reversed(t.unbind(0)) for t in tensors), strict=False)
+@torch.library.custom_op("rnn_torch::fused_backward", mutates_args=())
+def _fused_backward_op(
+    cell: str,
+    reset_after: bool,
+    relu: bool,
+    x: Tensor,
+    state: list[Tensor],
+    packed: list[Tensor],
+    history: list[Tensor],
+    gates: Tensor,
+    d_history: list[Tensor],
+    d_final: list[Tensor],
+    needs_d_x: bool,
+) -> list[Tensor]:
+    """The gradients of `x` (empty if not needed), the initial state and the packed weights."""
+    kernel = kernel_of(_from_signature(cell, reset_after, relu, packed))
+    gates = gates if kernel.blocks > 1 else history[0]
+    d_x, *others = kernel.backward(x, state, history, gates, tuple(d_history), tuple(d_final), needs_d_x)
+    return [x.new_empty(0) if d_x is None else d_x, *cast(list[Tensor], others)]
 
 
-class _Kernel:
-    """What the cells share. A kernel differs in how it goes over the steps of one part, forwards and backwards.
-
-    The buffer `gates (time, batch, blocks · hidden)` holds a block for each gate; which rows of the packed weights go into
-    which columns of it, `inputs` says for W and `recurrent` for R.
-    """
-
-    blocks: int
-
-    def __init__(self, recurrence: Recurrence) -> None:
-        self.activation = recurrence.activation
-        self.W, self.R, *biases = recurrence.packed
-        self.hidden = self.R.size(1)
-        self.has_biases = bool(biases)
-        b, b_h = biases or [self.W.new_zeros(len(self.W))] * 2
-        self.set_biases(b, b_h)
-
-    def set_biases(self, b: Tensor, b_h: Tensor) -> None:
-        self.b = b + b_h
-
-    def block(self, first: int, stop: int) -> slice:
-        return slice(first * self.hidden, stop * self.hidden)
-
-    @property
-    def inputs(self) -> list[tuple[slice, slice]]:
-        return [(self.block(0, self.blocks), self.block(0, self.blocks))]
-
-    @property
-    def recurrent(self) -> list[tuple[slice, slice]]:
-        return [(self.block(0, self.blocks), self.block(0, self.blocks))]
-
-    def operands(self, gates: Tensor, h: Tensor) -> list[Tensor]:
-        """What each of `recurrent` multiplies, given the states before."""
-        return [h]
-
-    def project(self, x: Tensor, gates: Tensor) -> None:
-        """W x_t + b for all steps of a part."""
-        for rows, columns in self.inputs:
-            out = gates.flatten(0, 1)[:, columns]
-            torch.addmm(self.b[rows], x.flatten(0, 1), self.W[rows].t(), out=out)
-
-    def views(self, gates: Tensor) -> Steps:
-        """What `advance` needs of the gates at each step."""
-        raise NotImplementedError
-
-    def advance(self, gates: Steps, state: State, history: Steps) -> State:
-        """Run over a part, from the inputs' share of the pre-activations in `gates`; fill `gates` and `history`."""
-        raise NotImplementedError
-
-    def retreat(
-        self,
-        gates: Tensor,
-        before: State,
-        history: State,
-        d_a: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_state: State,
-    ) -> None:
-        """Walk a part backwards: fill `d_a`, shaped as `gates`, and change `d_state` from after the part to before it."""
-        raise NotImplementedError
-
-    def new_gates(self, x: Tensor, steps: int) -> Tensor:
-        return x.new_empty(steps, x.size(1), self.blocks * self.hidden)
-
-    def forward(self, x: Tensor, state: State, history: State, gates: Tensor) -> State:
-        """Fill the history and return the final state.
-
-        `gates` has room for all steps, and is filled, or for those of a part, and is used again for each.
-        """
-        keep = len(gates) == len(x)
-        with torch.inference_mode():  # PyTorch does the least for each operation
-            views = None if keep else self.views(gates)
-            for part in _parts(x):
-                a = gates[part] if keep else gates[: part.stop - part.start]
-                self.project(x[part], a)
-                state = self.advance(views or self.views(a), state, _steps(*(h[part] for h in history)))
-        return tuple(h.clone() for h in state)
-
-    def backward(
-        self,
-        x: Tensor,
-        state: list[Tensor],
-        history: list[Tensor],
-        gates: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_final: tuple[Tensor | None, ...],
-        needs_d_x: bool,
-    ) -> list[Tensor | None]:
-        """The gradients of `x`, the initial state and the packed weights."""
-        d_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needs_d_x else None
-        d_W, d_R, d_b = torch.zeros_like(self.W), torch.zeros_like(self.R), gates.new_zeros(self.blocks * self.hidden)
-        d_state = tuple(torch.zeros_like(h) if d is None else d.clone() for d, h in zip(d_final, state, strict=True))
-        parts = _parts(x)
-        buffer = gates.new_empty(parts[0].stop, *gates.shape[1:])
-        with torch.inference_mode():
-            for part in reversed(parts):
-                before = tuple(_before(h, h_0, part) for h, h_0 in zip(history, state, strict=True))
-                d_a = buffer[: part.stop - part.start]
-                d_part = tuple(None if d is None else d[part] for d in d_history)
-                self.retreat(gates[part], before, tuple(h[part] for h in history), d_a, d_part, d_state)
-                d_rows = d_a.flatten(0, 1)
-                for i, (rows, columns) in enumerate(self.inputs):
-                    d_W[rows].addmm_(d_rows[:, columns].t(), x[part].flatten(0, 1))
-                    if d_x is not None:
-                        d_x[part].flatten(0, 1).addmm_(d_rows[:, columns], self.W[rows], beta=min(i, 1))
-                operands = self.operands(gates[part], before[0])
-                for (rows, columns), operand in zip(self.recurrent, operands, strict=True):
-                    d_R[rows].addmm_(d_rows[:, columns].t(), operand.flatten(0, 1))
-                d_b += d_rows.sum(0)
-        d_biases = [torch.cat([d_b[columns] for _, columns in each]) for each in (self.inputs, self.recurrent)]
-        return [d_x, *d_state, d_W, d_R, *(d_biases if self.has_biases else [])]
+@_fused_backward_op.register_fake
+def _(cell: str, reset_after: bool, relu: bool, x: Tensor, state: Any, packed: Any, *rest: Any) -> list[Tensor]:
+    return [x.new_empty(x.shape if rest[-1] else 0), *map(torch.empty_like, (*state, *packed))]
 
 
-class _SimpleRNN(_Kernel):
-    """h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h); the buffer of the gates is the history itself."""
-
-    blocks = 1
-
-    def views(self, gates: Tensor) -> Steps:
-        return _steps(gates)
-
-    def advance(self, gates: Steps, state: State, history: Steps) -> State:
-        (h,) = state
-        activation, R = IN_PLACE[self.activation], self.R.t()
-        for (a_t,) in gates:
-            h = activation(a_t.addmm_(h, R))
-        return (h,)
-
-    def retreat(
-        self,
-        gates: Tensor,
-        before: State,
-        history: State,
-        d_a: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_state: State,
-    ) -> None:
-        (d_h,) = d_state
-        ones = torch.ones_like(d_a)
-        if self.activation is torch.relu:
-            _relu_backward(ones, history[0], 0, grad_input=d_a)
-        else:
-            _tanh_backward(ones, history[0], grad_input=d_a)
-        for d_a_t, d_h_t in _steps_reversed(d_a, d_history[0]):
-            if d_h_t is not None:
-                d_h.add_(d_h_t)
-            d_a_t.mul_(d_h)
-            torch.mm(d_a_t, self.R, out=d_h)
+def _setup_context(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
+    *ctx.signature, _, x, state, packed = inputs
+    ctx.states = len(state)
+    ctx.save_for_backward(x, *state, *packed, *output[: len(state)], output[-1])
 
 
-class _LSTM(_Kernel):
-    """i_t, f_t, o_t = σ(a_·), c̃_t = tanh(a_c); c_t = f_t ⊙ c_{t−1} + i_t ⊙ c̃_t; h_t = o_t ⊙ tanh(c_t).
-
-    Blocks: i f c̃ o, as PyTorch packs them.
-    """
-
-    blocks = 4
-
-    def views(self, gates: Tensor) -> Steps:
-        return _steps(gates, gates[..., self.block(0, 2)], *gates.chunk(4, -1))
-
-    def advance(self, gates: Steps, state: State, history: Steps) -> State:
-        h, c = state
-        R = self.R.t()
-        for (a_t, i_f_t, i_t, f_t, c_tilde, o_t), (h_t, c_t) in zip(gates, history, strict=False):
-            a_t.addmm_(h, R)
-            i_f_t.sigmoid_()
-            c_tilde.tanh_()
-            o_t.sigmoid_()
-            torch.mul(f_t, c, out=c_t).addcmul_(i_t, c_tilde)
-            torch.tanh(c_t, out=h_t).mul_(o_t)
-            h, c = h_t, c_t
-        return h, c
-
-    def retreat(
-        self,
-        gates: Tensor,
-        before: State,
-        history: State,
-        d_a: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_state: State,
-    ) -> None:
-        d_h, d_c = d_state
-        i, f, c_tilde, o = gates.chunk(4, -1)
-        a_i, a_f, a_c, a_o = d_a.chunk(4, -1)
-        _sigmoid_backward(c_tilde, i, grad_input=a_i)  # ∂c_t/∂a_i
-        _sigmoid_backward(before[1], f, grad_input=a_f)  # ∂c_t/∂a_f
-        _tanh_backward(i, c_tilde, grad_input=a_c)  # ∂c_t/∂a_c
-        tanh_c = torch.tanh(history[1])
-        _sigmoid_backward(tanh_c, o, grad_input=a_o)  # ∂h_t/∂a_o
-        h_by_c = _tanh_backward(o, tanh_c, grad_input=tanh_c)  # ∂h_t/∂c_t
-        by_c, d_c_by_gate = d_a[..., self.block(0, 3)].unflatten(-1, (3, -1)), d_c.unsqueeze(1)
-        for d_a_t, d_a_by_c, d_a_o, h_by_c_t, f_t, d_h_t, d_c_t in _steps_reversed(
-            d_a, by_c, a_o, h_by_c, f, *d_history
-        ):
-            if d_h_t is not None:
-                d_h.add_(d_h_t)
-            if d_c_t is not None:
-                d_c.add_(d_c_t)
-            d_c.addcmul_(d_h, h_by_c_t)
-            d_a_by_c.mul_(d_c_by_gate)
-            d_a_o.mul_(d_h)
-            d_c.mul_(f_t)
-            torch.mm(d_a_t, self.R, out=d_h)
+def _backward_op(ctx: Any, d_returned: list[Tensor]) -> Any:
+    x, *tensors = ctx.saved_tensors
+    n = ctx.states
+    state, packed, history, gates = tensors[:n], tensors[n : -n - 1], tensors[-n - 1 : -1], tensors[-1]
+    needs_d_x = ctx.needs_input_grad[4]
+    d_x, *gradients = torch.ops.rnn_torch.fused_backward(
+        *ctx.signature, x, state, packed, history, gates, d_returned[:n], d_returned[n : 2 * n], needs_d_x
+    )
+    return *[None] * 4, d_x if needs_d_x else None, gradients[:n], gradients[n:]
 
 
-class _GRU(_Kernel):
-    """r_t, z_t = σ(a_·), ñ_t = tanh(W_in x_t + b_n + r_t ⊙ q_t), q_t = W_hn h_{t−1} + b_hn; h_t = (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}.
-
-    Blocks: r z q ñ, so that the recurrent product, whose rows are packed r z n, is one.
-    """
-
-    blocks = 4
-
-    def set_biases(self, b: Tensor, b_h: Tensor) -> None:
-        self.b = b.clone()
-        self.b[self.block(0, 2)] += b_h[self.block(0, 2)]
-        self.b_hn = b_h[self.block(2, 3)]
-
-    @property
-    def inputs(self) -> list[tuple[slice, slice]]:
-        return [(self.block(0, 2), self.block(0, 2)), (self.block(2, 3), self.block(3, 4))]
-
-    @property
-    def recurrent(self) -> list[tuple[slice, slice]]:
-        return [(self.block(0, 3), self.block(0, 3))]
-
-    def project(self, x: Tensor, gates: Tensor) -> None:
-        super().project(x, gates)
-        gates[..., self.block(2, 3)] = self.b_hn
-
-    def views(self, gates: Tensor) -> Steps:
-        return _steps(gates[..., self.block(0, 3)], gates[..., self.block(0, 2)], *gates.chunk(4, -1))
-
-    def advance(self, gates: Steps, state: State, history: Steps) -> State:
-        (h,) = state
-        R = self.R.t()
-        for (a_r_z_q, r_z_t, r_t, z_t, q_t, n_tilde), (h_t,) in zip(gates, history, strict=False):
-            a_r_z_q.addmm_(h, R)
-            r_z_t.sigmoid_()
-            n_tilde.addcmul_(r_t, q_t).tanh_()
-            h = torch.lerp(n_tilde, h, z_t, out=h_t)
-        return (h,)
-
-    def retreat(
-        self,
-        gates: Tensor,
-        before: State,
-        history: State,
-        d_a: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_state: State,
-    ) -> None:
-        (d_h,) = d_state
-        r, z, q, n_tilde = gates.chunk(4, -1)
-        a_r, a_z, d_q, a_n = d_a.chunk(4, -1)
-        _tanh_backward(1 - z, n_tilde, grad_input=a_n)  # ∂h_t/∂a_n
-        _sigmoid_backward(before[0] - n_tilde, z, grad_input=a_z)  # ∂h_t/∂a_z
-        _sigmoid_backward(q, r, grad_input=a_r).mul_(a_n)  # ∂h_t/∂a_r
-        torch.mul(r, a_n, out=d_q)  # ∂h_t/∂q_t
-        d_h_by_gate = d_h.unsqueeze(1)
-        for d_a_t, d_r_z_q, z_t, d_h_t in _steps_reversed(
-            d_a.unflatten(-1, (4, -1)), d_a[..., self.block(0, 3)], z, d_history[0]
-        ):
-            if d_h_t is not None:
-                d_h.add_(d_h_t)
-            d_a_t.mul_(d_h_by_gate)
-            d_h.mul_(z_t).addmm_(d_r_z_q, self.R)
-
-
-class _GRUResetBefore(_Kernel):
-    """r_t, z_t = σ(a_·), ñ_t = tanh(W_in x_t + b_n + W_hn (r_t ⊙ h_{t−1})); h_t = (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}.
-
-    Blocks: r z ñ.
-    """
-
-    blocks = 3
-
-    @property
-    def recurrent(self) -> list[tuple[slice, slice]]:
-        return [(self.block(0, 2), self.block(0, 2)), (self.block(2, 3), self.block(2, 3))]
-
-    def operands(self, gates: Tensor, h: Tensor) -> list[Tensor]:
-        return [h, gates[..., self.block(0, 1)] * h]
-
-    def views(self, gates: Tensor) -> Steps:
-        return _steps(gates[..., self.block(0, 2)], *gates.chunk(3, -1))
-
-    def advance(self, gates: Steps, state: State, history: Steps) -> State:
-        (h,) = state
-        R_rz, R_n = self.R[self.block(0, 2)].t(), self.R[self.block(2, 3)].t()
-        for (a_rz, r_t, z_t, n_tilde), (h_t,) in zip(gates, history, strict=False):
-            a_rz.addmm_(h, R_rz).sigmoid_()
-            n_tilde.addmm_(r_t * h, R_n).tanh_()
-            h = torch.lerp(n_tilde, h, z_t, out=h_t)
-        return (h,)
-
-    def retreat(
-        self,
-        gates: Tensor,
-        before: State,
-        history: State,
-        d_a: Tensor,
-        d_history: tuple[Tensor | None, ...],
-        d_state: State,
-    ) -> None:
-        (d_h,) = d_state
-        r, z, n_tilde = gates.chunk(3, -1)
-        a_r, a_z, a_n = d_a.chunk(3, -1)
-        _tanh_backward(1 - z, n_tilde, grad_input=a_n)  # ∂h_t/∂a_n
-        _sigmoid_backward(before[0] - n_tilde, z, grad_input=a_z)  # ∂h_t/∂a_z
-        _sigmoid_backward(before[0], r, grad_input=a_r)  # ∂(r_t ⊙ h_{t−1})/∂a_r
-        R_rz, R_n = self.R[self.block(0, 2)], self.R[self.block(2, 3)]
-        for d_a_rz, d_a_r, d_a_z, d_a_n, r_t, z_t, d_h_t in _steps_reversed(
-            d_a[..., self.block(0, 2)], a_r, a_z, a_n, r, z, d_history[0]
-        ):
-            if d_h_t is not None:
-                d_h.add_(d_h_t)
-            d_a_z.mul_(d_h)
-            d_a_n.mul_(d_h)
-            d_reset_h = torch.mm(d_a_n, R_n)
-            d_a_r.mul_(d_reset_h)
-            d_h.mul_(z_t).addcmul_(d_reset_h, r_t).addmm_(d_a_rz, R_rz)
+_fused_op.register_autograd(_backward_op, setup_context=_setup_context)
