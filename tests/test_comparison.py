@@ -74,13 +74,18 @@ def test_a_case_has_no_cotangent_on_padding():
     assert run_oracle(case).result.outputs.dtype == np.float64
 
 
-def test_time_in_turn(monkeypatch):
+def test_time_in_turn():
     calls, clock = [], count()
-    monkeypatch.setattr(comparison.time, "perf_counter", lambda: float(next(clock)))
-    ours, rival = time_in_turn(lambda: calls.append("ours"), lambda: calls.append("rival"), 3, warm_up=1)
-    assert calls == ["ours", "rival"] * 4
-    assert len(ours) == len(rival) == 3
-    assert ours.min() > 0
+
+    def seconds(function):
+        function()
+        return float(next(clock))
+
+    functions = [lambda name=name: calls.append(name) for name in ("ours", "rival")]
+    found = time_in_turn(functions, 3, warm_up=1, seconds=seconds)
+    assert calls == ["rival", "ours", "ours", "rival", "rival", "ours", "ours", "rival"]
+    assert np.array_equal(found, [[2, 5, 6], [3, 4, 7]])
+    assert time_in_turn(functions, 2).min() > 0
 
 
 QUICK = ["--hidden", "4", "--data", "gaussian", "--batch", "16"]

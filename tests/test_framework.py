@@ -5,12 +5,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 
 from cases import FORMS, make
 from common import framework
+from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from common.layouts import MergedBiasesWarning
 from common.parameters import initialise
 
@@ -203,18 +205,83 @@ def test_keras_layers_without_weights():
         twin.read(keras.layers.Dense(5))
 
 
-def test_the_training_step_leaves_the_case_gradients():
-    """What is timed is what is compared: after a step in PyTorch the parameters hold the gradients of `run`."""
-    pytest.importorskip("torch")
-    twin, case = framework.get("torch"), make("LSTM", "ragged")
-    layer = twin.make(case.parameters)
-    step = twin.training_step(layer, case)
-    step()
-    step()
-    assert np.array_equal(layer.weight_ih_l0.grad[:4].numpy(), twin.run(layer, case).gradients["W_ii"])
+@pytest.mark.parametrize("builtin", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_timed_is_what_is_compared(twin, builtin, compiled):
+    """Inference and training step, called twice, give the outputs and the gradients of `run`."""
+    case = make("LSTM", "ragged")
+    layer = twin.make(case.parameters, builtin=builtin)
+    expected = twin.run(layer, case)
+    infer, step = (make(layer, case, compiled=compiled) for make in (twin.inference, twin.training_step))
+    for _ in range(2):
+        found = infer(), step()
+    assert deviation(twin.outputs(found[0]), expected.outputs) <= OUTPUT_BOUND
+    gradients = twin.gradients(layer, found[1])
+    assert set(gradients) == set(expected.gradients) - {"x", "h_0", "c_0"}
+    assert all(deviation(gradients[name], expected.gradients[name]) <= GRADIENT_BOUND for name in gradients)
+
+
+def test_layers_of_another_dtype_than_the_weights(twin):
+    case = make("GRU", "plain", dtype="float32")
+    found = twin.outputs(twin.inference(twin.make(case.parameters, dtype="bfloat16"), case)())
+    expected = twin.outputs(twin.inference(twin.make(case.parameters), case)())
+    assert found.dtype == expected.dtype == np.float32
+    assert 0 < deviation(found, expected) < 2.0**-4  # seven steps of a handful of roundings to 8 bits
+
+
+def test_the_clock_counts_all_calls(twin):
+    calls = []
+    assert twin.seconds(lambda: (calls.append(1), sleep(0.01)), calls=3) == pytest.approx(0.01, rel=0.5)
+    assert len(calls) == 3
+
+
+def test_the_matrix_product(twin):
+    product = np.asarray(twin.matrix_product(5)())
+    assert product.shape == (5, 5)
+    assert 0 < product.min() < product.max() < 5
+    assert twin.device_name("cpu") == "cpu"
+
+
+@pytest.mark.gpu
+def test_memory_on_a_gpu(twin):
+    if "cuda" not in twin.devices():
+        pytest.skip(f"{twin.package} sees no GPU")
+    product = twin.matrix_product(1024, "cuda")
+    product()
+    assert twin.peak_memory(product) == pytest.approx(4 * 1024**2, rel=0.2)
+    assert 0 < twin.seconds(product, 3, "cuda") < 1
+    assert twin.device_name("cuda") != "cpu"
+
+
+def test_threads_of_torch():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    framework.get("torch").set_threads(2)
+    assert torch.get_num_threads() == 2
+    framework.get("torch").set_threads(before)
+
+
+def test_threads_of_tensorflow():
+    """They are set before the first operation, or not at all."""
+    pytest.importorskip("tensorflow")
+    program = """
+from common import framework
+twin = framework.get("tf")
+twin.set_threads(3)
+import tensorflow as tf
+twin.matrix_product(2)()
+print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
+twin.set_threads(3)
+try:
+    twin.set_threads(2)
+except RuntimeError as error:
+    print("too late")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.split() == ["3", "3", "too", "late"], ran.stderr
 
 
 def test_versions(twin):
     assert all(version[0].isdigit() for version in twin.versions().values())
     assert twin.devices()[0] == "cpu"
-    assert "reference" in twin.engines()
+    assert twin.engines() == ("reference", "fused")

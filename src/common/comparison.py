@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from itertools import combinations
+from timeit import timeit
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -402,25 +402,40 @@ def _any_builtin_error(contenders: Sequence[Contender], worst: dict[tuple[str, s
 
 
 def time_in_turn(
-    ours: Callable[[], None], rival: Callable[[], None], rounds: int, warm_up: int = 2
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Seconds of each call of two functions, called turn about, after calls that are not counted."""
-    seconds = np.empty((2, rounds))
+    functions: Sequence[Callable[[], Any]],
+    rounds: int,
+    *,
+    warm_up: int = 2,
+    seconds: Callable[[Callable[[], Any]], float] = lambda function: timeit(function, number=1),
+) -> NDArray[np.float64]:
+    """Seconds of each call of some functions, `(functions, rounds)`, called in turn, after rounds that are not counted.
+
+    Every other round goes through the functions backwards, so that none of them always follows the same one.
+
+    Args:
+        functions: of no arguments.
+        rounds: how many rounds count, at least 1.
+        warm_up: rounds before them that do not count. Default 2.
+        seconds: how to time a function. Default by one call.
+    """
+    found = np.empty((len(functions), rounds))
     for i in range(-warm_up, rounds):
-        for j, function in enumerate((ours, rival)):
-            start = time.perf_counter()
-            function()
+        order = range(len(functions)) if i % 2 == 0 else reversed(range(len(functions)))
+        for j in order:
+            elapsed = seconds(functions[j])
             if i >= 0:
-                seconds[j, i] = time.perf_counter() - start
-    return seconds[0], seconds[1]
+                found[j, i] = elapsed
+    return found
 
 
 def _time(label: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
-    ours_step, builtin_step = (
+    steps = [
         framework.training_step(framework.make(case.parameters, builtin=builtin, device=settings.device), case)
         for builtin in (False, True)
+    ]
+    ours, builtin = time_in_turn(
+        steps, settings.rounds, seconds=lambda step: framework.seconds(step, device=settings.device)
     )
-    ours, builtin = time_in_turn(ours_step, builtin_step, settings.rounds)
     low, ratio, high = np.quantile(builtin / ours, [0.25, 0.5, 0.75])
     medians = 1e3 * float(np.median(ours)), 1e3 * float(np.median(builtin))
     return TimeRow(label, framework.package, *medians, float(ratio), float(low), float(high))

@@ -76,8 +76,23 @@ class Framework(Protocol):
     def has_builtin(self, parameters: Parameters) -> bool:
         """Whether the framework itself has a layer of this form."""
 
-    def make(self, parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> Any:
+    def make(
+        self,
+        parameters: Parameters,
+        *,
+        builtin: bool = False,
+        engine: str = "auto",
+        device: str = "cpu",
+        dtype: str | None = None,
+    ) -> Any:
         """A layer, ours or the framework's own, with these weights.
+
+        Args:
+            parameters: the weights.
+            builtin: whether it is to be the framework's own layer. Default False.
+            engine: how ours is run over time. Default `"auto"`.
+            device: `"cpu"` (default) or `"cuda"`.
+            dtype: `"float64"`, `"float32"` or `"bfloat16"`. Default that of the weights.
 
         Raises:
             ValueError: an unknown or absent device or engine, or a form that the framework's own layer lacks.
@@ -96,8 +111,48 @@ class Framework(Protocol):
     def run(self, layer: Any, case: Case) -> Result:
         """Forward and backward through a layer made by `make`."""
 
-    def training_step(self, layer: Any, case: Case) -> Callable[[], None]:
-        """A function that runs one training step, forward and backward, and returns when it is done."""
+    def inference(self, layer: Any, case: Case, *, compiled: bool = False) -> Callable[[], Any]:
+        """A function that runs a layer forward without gradients, as users call it: eagerly in PyTorch, as a graph in Keras.
+
+        Args:
+            layer: made by `make`.
+            case: what it is run on.
+            compiled: by `torch.compile`, or XLA. Default False.
+
+        Returns:
+            A function of no arguments; `outputs` reads what it returns.
+        """
+
+    def outputs(self, returned: Any) -> Array:
+        """The outputs `(batch, time, hidden)` in what a function made by `inference` returned."""
+
+    def training_step(self, layer: Any, case: Case, *, compiled: bool = False) -> Callable[[], Any]:
+        """A function that runs a layer forward and backward to the gradients of its weights; see `inference`.
+
+        `gradients` reads what it returns.
+        """
+
+    def gradients(self, layer: Any, returned: Any) -> dict[str, Array]:
+        """The gradients by the document's names, in what a function made by `training_step` returned."""
+
+    def set_threads(self, count: int) -> None:
+        """How many threads an operation may use. TensorFlow takes it before its first operation only.
+
+        Raises:
+            RuntimeError: too late.
+        """
+
+    def seconds(self, function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
+        """The time of one of `calls` calls, until all that they have started is done; by the device's own clock on CUDA."""
+
+    def peak_memory(self, function: Callable[[], Any], device: str = "cuda") -> int:
+        """By how many bytes a call raises the most that is in use on a CUDA device at once."""
+
+    def device_name(self, device: str) -> str:
+        """What the device is called by its maker, `"cpu"` for the CPU."""
+
+    def matrix_product(self, size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Any]:
+        """A function that multiplies two square matrices of that size: what the machine is capable of."""
 
 
 TWINS = {"torch": "rnn_torch.framework", "tf": "rnn_tf.framework"}

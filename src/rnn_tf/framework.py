@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import layouts
-from common.framework import Case, Result
+from common.framework import Array, Case, Result
 from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
@@ -54,9 +55,17 @@ def _on(device: str) -> Any:
     return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[device])
 
 
-def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> Any:
+def make(
+    parameters: Parameters,
+    *,
+    builtin: bool = False,
+    engine: str = "auto",
+    device: str = "cpu",
+    dtype: str | None = None,
+) -> Any:
     one_of("device", device, devices())
     options: dict[str, Any] = {} if builtin else {"engine": engine}
+    options["recurrent_initializer"] = "zeros"  # to be filled; there is no orthogonal one in bfloat16
     if parameters.cell == "GRU":
         options["reset_after"] = parameters.reset_after
     layer = (BUILTIN if builtin else OURS)[parameters.cell](
@@ -64,7 +73,7 @@ def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto",
         use_bias=parameters.bias,
         return_sequences=True,
         return_state=True,
-        dtype=parameters.dtype.name,
+        dtype=dtype or parameters.dtype.name,
         **options,
     )
     with _on(device):
@@ -109,11 +118,11 @@ def _forward(layer: Any, x: Tensor, state: list[Tensor], mask: Tensor | None) ->
     return outputs if mask is None else tf.where(mask[:, :, None], outputs, tf.zeros_like(outputs)), final
 
 
-def _tensors(case: Case) -> tuple[Tensor, list[Tensor], Tensor | None, list[Tensor]]:
-    """The case's input, state, mask and cotangents."""
+def _tensors(layer: Any, case: Case) -> tuple[Tensor, list[Tensor], Tensor | None, list[Tensor]]:
+    """The case's input, state, mask and cotangents, of the layer's dtype."""
     mask = None if case.lengths is None else tf.sequence_mask(case.lengths, case.x.shape[1])
     arrays = (case.x, *case.state, case.d_outputs, *case.d_final)
-    x, *rest = (tf.constant(array) for array in arrays)
+    x, *rest = (tf.cast(array, layer.compute_dtype) for array in arrays)
     states = len(case.state)
     return x, rest[:states], mask, rest[states:]
 
@@ -133,7 +142,7 @@ def run(layer: Any, case: Case) -> Result:
         return outputs, final, tape.gradient([outputs, *final], [*inputs, *variables], cotangents)
 
     with tf.device(variables[0].device):
-        x, state, mask, cotangents = _tensors(case)
+        x, state, mask, cotangents = _tensors(layer, case)
         if case.x.shape[1] > EAGER_STEPS:
             forward_and_backward = tf.function(forward_and_backward, autograph=False)
         outputs, final, gradients = forward_and_backward()
@@ -145,20 +154,67 @@ def run(layer: Any, case: Case) -> Result:
     return Result(outputs.numpy(), tuple(h.numpy() for h in final), by_name)
 
 
-def training_step(layer: Any, case: Case) -> Callable[[], None]:
+def inference(layer: Any, case: Case, *, compiled: bool = False) -> Callable[[], Tensor]:
+    with tf.device(layer.trainable_variables[0].value.device):
+        x, state, mask, _ = _tensors(layer, case)
+    return tf.function(lambda: _forward(layer, x, state, mask)[0], autograph=False, jit_compile=compiled or None)
+
+
+def outputs(returned: Tensor) -> Array:
+    return np.asarray(tf.cast(returned, tf.float32) if returned.dtype == tf.bfloat16 else returned)
+
+
+def training_step(layer: Any, case: Case, *, compiled: bool = False) -> Callable[[], list[Tensor]]:
     variables = [variable.value for variable in layer.trainable_variables]
     with tf.device(variables[0].device):
-        x, state, mask, cotangents = _tensors(case)
+        x, state, mask, cotangents = _tensors(layer, case)
 
-    def gradients() -> Any:
+    def step() -> list[Tensor]:
         with tf.GradientTape() as tape:
             outputs, final = _forward(layer, x, state, mask)
         return tape.gradient([outputs, *final], variables, cotangents)
 
-    compiled = tf.function(gradients, autograph=False)
+    return tf.function(step, autograph=False, jit_compile=compiled or None)
 
-    def step() -> None:
-        for gradient in compiled():
-            gradient.numpy()
 
-    return step
+def gradients(layer: Any, returned: list[Tensor]) -> dict[str, Array]:
+    cell, _, _ = _identify(layer)
+    return layouts.gradients_from_keras(cell, list(map(outputs, returned)))
+
+
+def set_threads(count: int) -> None:
+    for scope in ("intra", "inter"):
+        if getattr(tf.config.threading, f"get_{scope}_op_parallelism_threads")() != count:
+            getattr(tf.config.threading, f"set_{scope}_op_parallelism_threads")(count)
+
+
+def seconds(function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
+    if device == "cuda":
+        tf.test.experimental.sync_devices()
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    if device == "cuda":
+        tf.test.experimental.sync_devices()
+    return (time.perf_counter() - start) / calls
+
+
+def peak_memory(function: Callable[[], Any], device: str = "cuda") -> int:
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
+    function()
+    tf.test.experimental.sync_devices()
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
+
+
+def device_name(device: str) -> str:
+    if device == "cpu":
+        return device
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "cuda")
+
+
+def matrix_product(size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Tensor]:
+    with _on(device):
+        a, b = tf.unstack(tf.cast(tf.random.uniform((2, size, size)), dtype))
+    return lambda: tf.matmul(a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from common import layouts
-from common.framework import Case, Result
+from common.framework import Array, Case, Result
 from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
@@ -44,7 +45,14 @@ def has_builtin(parameters: Parameters) -> bool:
     return parameters.reset_after or parameters.cell != "GRU"
 
 
-def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto", device: str = "cpu") -> nn.Module:
+def make(
+    parameters: Parameters,
+    *,
+    builtin: bool = False,
+    engine: str = "auto",
+    device: str = "cpu",
+    dtype: str | None = None,
+) -> nn.Module:
     one_of("device", device, devices())
     if builtin and not has_builtin(parameters):
         raise ValueError("torch.nn has no GRU with reset_after=False")
@@ -57,7 +65,7 @@ def make(parameters: Parameters, *, builtin: bool = False, engine: str = "auto",
         bias=parameters.bias,
         batch_first=True,
         device=device,
-        dtype=torch.from_numpy(next(iter(parameters.values()))).dtype,
+        dtype=getattr(torch, dtype or parameters.dtype.name),
         **options,
     )
     write(layer, parameters)
@@ -93,7 +101,9 @@ def write(layer: nn.Module, parameters: Parameters) -> None:
     layer.load_state_dict(state)
 
 
-def _forward(layer: nn.Module, x: Tensor, state: tuple[Tensor, ...], lengths: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _forward(
+    layer: Callable[..., Any], x: Tensor, state: tuple[Tensor, ...], lengths: Any
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Outputs `(batch, time, hidden)` and the final state, each `(batch, hidden)`."""
     hx = tuple(h.unsqueeze(0) for h in state)
     packed = x if lengths is None else pack_padded_sequence(x, torch.from_numpy(lengths), True, enforce_sorted=False)
@@ -104,9 +114,10 @@ def _forward(layer: nn.Module, x: Tensor, state: tuple[Tensor, ...], lengths: An
 
 
 def _tensors(layer: nn.Module, case: Case) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The case's input, state and cotangents, where the layer is."""
-    device = next(layer.parameters()).device
-    tensors = [torch.tensor(array, device=device) for array in (case.x, *case.state, case.d_outputs, *case.d_final)]
+    """The case's input, state and cotangents, where the layer is and of its dtype."""
+    weight = next(layer.parameters())
+    arrays = (case.x, *case.state, case.d_outputs, *case.d_final)
+    tensors = [torch.tensor(array, device=weight.device, dtype=weight.dtype) for array in arrays]
     states = len(case.state)
     return tensors[0], tuple(tensors[1 : 1 + states]), tuple(tensors[1 + states :])
 
@@ -125,14 +136,75 @@ def run(layer: nn.Module, case: Case) -> Result:
     return Result(outputs.numpy(force=True), tuple(h.numpy(force=True) for h in final), by_name)
 
 
-def training_step(layer: nn.Module, case: Case) -> Callable[[], None]:
-    x, state, cotangents = _tensors(layer, case)
+def inference(layer: nn.Module, case: Case, *, compiled: bool = False) -> Callable[[], Tensor]:
+    x, state, _ = _tensors(layer, case)
+    called = torch.compile(layer) if compiled else layer
 
-    def step() -> None:
+    def infer() -> Tensor:
+        with torch.no_grad():
+            return _forward(called, x, state, case.lengths)[0]
+
+    return infer
+
+
+def outputs(returned: Tensor) -> Array:
+    return returned.to(torch.float32 if returned.dtype == torch.bfloat16 else returned.dtype).numpy(force=True)
+
+
+def training_step(layer: nn.Module, case: Case, *, compiled: bool = False) -> Callable[[], list[Tensor]]:
+    x, state, cotangents = _tensors(layer, case)
+    called = torch.compile(layer) if compiled else layer
+    parameters = list(layer.parameters())
+
+    def step() -> list[Tensor]:
         layer.zero_grad()
-        outputs, final = _forward(layer, x, state, case.lengths)
+        outputs, final = _forward(called, x, state, case.lengths)
         torch.autograd.backward([outputs, *final], cotangents)
-        if x.is_cuda:
-            torch.cuda.synchronize()
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
     return step
+
+
+def gradients(layer: nn.Module, returned: list[Tensor]) -> dict[str, Array]:
+    cell, _, suffix = _identify(layer)
+    arrays = map(outputs, returned)
+    packed = dict(zip((key for key, _ in layer.named_parameters()), arrays, strict=True))
+    return layouts.gradients_from_torch(cell, packed, suffix=suffix)
+
+
+def set_threads(count: int) -> None:
+    torch.set_num_threads(count)
+
+
+def seconds(function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
+    if device == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(calls):
+            function()
+        end.record()
+        torch.cuda.synchronize()
+        return float(begin.elapsed_time(end)) / 1e3 / calls
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def peak_memory(function: Callable[[], Any], device: str = "cuda") -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def matrix_product(size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Tensor]:
+    a, b = torch.rand((2, size, size), device=device, dtype=getattr(torch, dtype))
+    return lambda: a @ b
