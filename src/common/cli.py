@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 try:
     import typer
@@ -20,6 +17,7 @@ except ModuleNotFoundError as missing:  # the base install is NumPy alone
     raise SystemExit(2) from None
 
 from common.comparison import Deviations, PairRow, Report, Settings, compare
+from common.files import check_writable, write_json
 from common.framework import installed
 from common.parameters import CELLS
 
@@ -136,27 +134,6 @@ def _number(value: float) -> str:
 
 def _bounds(bounds: Deviations | None) -> str:
     return "–" if bounds is None else f"{_number(max(bounds.outputs, bounds.final))} / {_number(bounds.gradients)}"
-
-
-def check_writable(path: Path) -> None:
-    """Refuse, before the work, a path that cannot be written.
-
-    Raises:
-        OSError: its folder does not exist or cannot be written, or it is a folder.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"output should be a file, got the folder {path}")
-    if not os.access(path.parent, os.W_OK):
-        raise OSError(f"output should be in a folder that can be written, got {path}")
-
-
-def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write JSON to a temporary name, then rename it: a reader sees the old file or the whole new one."""
-    text = json.dumps(report, indent=2) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def main() -> None:

@@ -410,7 +410,7 @@ def time_in_turn(
 ) -> NDArray[np.float64]:
     """Seconds of each call of some functions, `(functions, rounds)`, called in turn, after rounds that are not counted.
 
-    Every other round goes through the functions backwards, so that none of them always follows the same one.
+    Each round has an order of its own, drawn at random, so that none of them always follows the same one.
 
     Args:
         functions: of no arguments.
@@ -419,9 +419,9 @@ def time_in_turn(
         seconds: how to time a function. Default by one call.
     """
     found = np.empty((len(functions), rounds))
+    random = np.random.default_rng(0)
     for i in range(-warm_up, rounds):
-        order = range(len(functions)) if i % 2 == 0 else reversed(range(len(functions)))
-        for j in order:
+        for j in random.permutation(len(functions)):
             elapsed = seconds(functions[j])
             if i >= 0:
                 found[j, i] = elapsed

@@ -135,6 +135,9 @@ class Framework(Protocol):
     def gradients(self, layer: Any, returned: Any) -> dict[str, Array]:
         """The gradients by the document's names, in what a function made by `training_step` returned."""
 
+    def forget_compiled(self) -> None:
+        """Drop what was compiled, so that many layers compiled one after another do not count as one that keeps changing."""
+
     def set_threads(self, count: int) -> None:
         """How many threads an operation may use. TensorFlow takes it before its first operation only.
 

@@ -182,6 +182,10 @@ def gradients(layer: Any, returned: list[Tensor]) -> dict[str, Array]:
     return layouts.gradients_from_keras(cell, list(map(outputs, returned)))
 
 
+def forget_compiled() -> None:
+    pass  # a function's graphs go with the function
+
+
 def set_threads(count: int) -> None:
     for scope in ("intra", "inter"):
         if getattr(tf.config.threading, f"get_{scope}_op_parallelism_threads")() != count:

@@ -172,6 +172,10 @@ def gradients(layer: nn.Module, returned: list[Tensor]) -> dict[str, Array]:
     return layouts.gradients_from_torch(cell, packed, suffix=suffix)
 
 
+def forget_compiled() -> None:
+    torch.compiler.reset()
+
+
 def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 

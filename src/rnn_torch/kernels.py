@@ -20,8 +20,9 @@ from torch import Tensor
 
 from rnn_torch.cells import Activation, Recurrence, State
 
-# Rows, steps × batch, of one part: enough for a product to run at full rate, few enough to stay in a CPU's cache.
-ROWS = 512
+# Rows, steps × batch, of one part on a CPU: enough for a product to run at full rate, or more if their gates, in numbers,
+# still stay in a cache.
+ROWS, CACHED = 512, 524288
 
 IN_PLACE: dict[Activation, Activation] = {torch.tanh: torch.tanh_, torch.relu: torch.relu_}
 
@@ -29,13 +30,6 @@ IN_PLACE: dict[Activation, Activation] = {torch.tanh: torch.tanh_, torch.relu: t
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
-
-
-def _parts(x: Tensor) -> list[slice]:
-    """The parts of a sequence `(time, batch, …)` that are worked on one after the other; on a GPU the whole."""
-    time, batch = x.shape[:2]
-    steps = max(1, ROWS // max(1, batch)) if x.device.type == "cpu" else time
-    return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
 
 
 def _before(history: Tensor, initial: Tensor, part: slice) -> Tensor:
@@ -124,9 +118,16 @@ class Kernel:
         """Walk a part backwards: fill `d_a`, shaped as `gates`, and change `d_state` from after the part to before it."""
         raise NotImplementedError
 
+    def parts(self, x: Tensor) -> list[slice]:
+        """The parts of a sequence `(time, batch, …)` that are worked on one after the other; on a GPU the whole."""
+        time, batch = x.shape[:2]
+        rows = max(ROWS, CACHED // (self.blocks * self.hidden))
+        steps = max(1, rows // max(1, batch)) if x.device.type == "cpu" else time
+        return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
+
     def new_gates(self, x: Tensor, keep: bool) -> Tensor:
         """Memory for the gates of all steps, to `keep` them, or for those of a part."""
-        return x.new_empty(len(x) if keep else _parts(x)[0].stop, x.size(1), self.blocks * self.hidden)
+        return x.new_empty(len(x) if keep else self.parts(x)[0].stop, x.size(1), self.blocks * self.hidden)
 
     def forward(self, x: Tensor, state: State, history: State, gates: Tensor) -> State:
         """Fill the history and return the final state.
@@ -136,7 +137,7 @@ class Kernel:
         keep = len(gates) == len(x)
         with torch.inference_mode():  # PyTorch does the least for each operation
             views = None if keep else self.views(gates)
-            for part in _parts(x):
+            for part in self.parts(x):
                 a = gates[part] if keep else gates[: part.stop - part.start]
                 self.project(x[part], a)
                 state = self.advance(views or self.views(a), state, _steps(*(h[part] for h in history)))
@@ -156,7 +157,7 @@ class Kernel:
         d_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needs_d_x else None
         d_W, d_R, d_b = torch.zeros_like(self.W), torch.zeros_like(self.R), gates.new_zeros(self.blocks * self.hidden)
         d_state = tuple(torch.zeros_like(h) if d is None else d.clone() for d, h in zip(d_final, state, strict=True))
-        parts = _parts(x)
+        parts = self.parts(x)
         buffer = gates.new_empty(parts[0].stop, *gates.shape[1:])
         with torch.inference_mode():
             for part in reversed(parts):

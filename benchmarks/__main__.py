@@ -1,0 +1,148 @@
+"""`python -m benchmarks`: time every cell in every framework; `python -m benchmarks compare OLD NEW`: what changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+try:
+    import matplotlib  # noqa: F401
+    import scipy  # noqa: F401
+    import typer
+    from rich import box
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Table
+except ModuleNotFoundError as missing:
+    print(
+        f"the benchmarks need the package {missing.name}, which is not installed: pip install '.[bench]'",
+        file=sys.stderr,
+    )
+    raise SystemExit(2) from None
+
+from benchmarks import comparing, plots, tables
+from benchmarks.contenders import CONTENDERS
+from benchmarks.runs import MEASURES, Report, Settings, run
+from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS
+from common.files import check_folder, write_json, write_text
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Names = list[str] | None
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@app.callback(invoke_without_command=True)
+def bench(
+    context: typer.Context,
+    workload: Annotated[Names, typer.Option(help="May be repeated; `list` names them.", show_default="a set")] = None,
+    cell: Annotated[Names, typer.Option(help="SimpleRNN, LSTM or GRU; may be repeated.", show_default="all")] = None,
+    measure: Annotated[Names, typer.Option(help="inference or training; may be repeated.", show_default="both")] = None,
+    contender: Annotated[Names, typer.Option(help="May be repeated; `list` names them.", show_default="most")] = None,
+    sweep: Annotated[
+        Names, typer.Option(help="time, width, batch or none; may be repeated.", show_default="all")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="That an operation may use, in every framework.")] = CORES,
+    seconds: Annotated[float, typer.Option(help="How long a comparison goes on.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Of weights, inputs and intervals.")] = 0,
+    output: Annotated[Path, typer.Option(help="The folder for JSON, Markdown and plots.")] = Path("benchmark-results"),
+) -> None:
+    """Time every contender on every workload and cell, in turn, and how cost grows.
+
+    Exit status: 0 if the self-test passes, 1 if it does not, 2 for bad input.
+    """
+    if context.invoked_subcommand:
+        return
+    try:
+        settings = Settings(
+            workloads=tuple(dict.fromkeys(workload or DEFAULT)),
+            cells=tuple(dict.fromkeys(cell or Settings.cells)),  # type: ignore[arg-type]
+            measures=tuple(name for name in MEASURES if name in measure) if measure else MEASURES,
+            contenders=tuple(dict.fromkeys(contender or Settings.contenders)),
+            sweeps=() if sweep == ["none"] else tuple(dict.fromkeys(sweep or SWEEPS)),
+            dtype=dtype,
+            device=device,
+            threads=threads,
+            seconds=seconds,
+            seed=seed,
+        )
+        check_folder(output)
+        report = _run_with_progress(settings, Console(stderr=True))
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    console = Console()
+    tables.show(report, console)
+    for path in write(report, output):
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write a report as JSON and Markdown, and its figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json({"format": comparing.FORMAT, **report.as_dict()}, folder / "benchmarks.json")
+    write_text(tables.markdown(report), folder / "benchmarks.md")
+    return [folder / "benchmarks.json", folder / "benchmarks.md", *plots.draw(report, folder)]
+
+
+def _run_with_progress(settings: Settings, console: Console) -> Report:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=1.0)
+        return run(settings, lambda what, share: progress.update(task, description=what, completed=share))
+
+
+@app.command(name="list")
+def list_command() -> None:
+    """Name the workloads and the contenders."""
+    console = Console()
+    workloads = Table("workload", "sizes", "source", box=box.SIMPLE_HEAD, pad_edge=False)
+    for each in WORKLOADS.values():
+        workloads.add_row(f"{each.name}{' *' if each.name in DEFAULT else ''}", each.sizes, each.source)
+    contenders = Table("contender", "cells", "measures", box=box.SIMPLE_HEAD, pad_edge=False)
+    for who in CONTENDERS:
+        contenders.add_row(f"{who.name}{' *' if who.by_default else ''}", ", ".join(who.cells), ", ".join(who.measures))
+    console.print(workloads, contenders, "* by default", highlight=False)
+
+
+@app.command()
+def compare(old: Path, new: Path) -> None:
+    """Show which ratios changed from one report to another by more than noise.
+
+    Exit status: 0, or 2 for bad input.
+    """
+    try:
+        before, after = comparing.load(old), comparing.load(new)
+    except (OSError, ValueError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    console = Console()
+    for name, was, is_now in comparing.circumstances(before, after):
+        console.print(f"{name}: {was} → {is_now}", highlight=False, markup=False)
+    found = list(comparing.changes(before, after))
+    table = Table("", "old", "new", "new / old", box=box.SIMPLE_HEAD, pad_edge=False)
+    beyond = sorted((change for change in found if change.beyond_noise), key=lambda change: change.factor)
+    for change in beyond:
+        colour = "green" if change.factor > 1 else "red"
+        name = f"{change.contender}, {change.cell} {change.measure}, {change.workload}"
+        table.add_row(name, tables.ratio(change.old), tables.ratio(change.new), f"[{colour}]{change.factor:.2f}[/]")
+    if beyond:
+        console.print(table)
+    console.print(f"{len(beyond)} of {len(found)} ratios changed beyond noise.", highlight=False)
+
+
+if __name__ == "__main__":
+    app()
