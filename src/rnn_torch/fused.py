@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 
 from common.parameters import CELLS, CellName
 from rnn_torch.cells import Recurrence, State, no_autocast
-from rnn_torch.kernels import IN_PLACE, kernel_of
+from rnn_torch.kernels import IN_PLACE, Kernel, kernel_of
 from rnn_torch.reference import reference
 
 
@@ -113,11 +113,21 @@ def _forward(
 ) -> tuple[State, State, Tensor]:
     """History, final state, and the gates: of all steps to `keep` them for the backward pass, or some memory."""
     kernel = kernel_of(recurrence)
-    history = tuple(h.new_empty(len(x), *h.shape) for h in (state if keep or all_states else state[:1]))
-    # Of a c_t that nobody asks for only the latest is kept: a history all of whose steps are the same memory.
-    latest = tuple(c.new_empty(1, *c.shape).expand(len(x), *c.shape) for c in state[len(history) :])
+    history, latest = _new_history(kernel, x, state, keep or all_states)
     gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, keep)
     return history, kernel.forward(x, state, (*history, *latest), gates), gates
+
+
+def _new_history(kernel: Kernel, x: Tensor, state: State, all_states: bool) -> tuple[State, State]:
+    """Memory for every h_t and, with `all_states`, every c_t.
+
+    Of a c_t that nobody asks for only the latest is kept, second: a history all of whose steps are the same memory.
+    """
+    h, *c = state
+    history = x.new_empty(len(x), *h.shape)
+    if all_states:
+        return (history, *(kernel.new(x, len(x), kernel.hidden) for _ in c)), ()
+    return (history,), tuple(kernel.new(x, 1, kernel.hidden).expand(len(x), *each.shape) for each in c)
 
 
 class _BackPropagation(torch.autograd.Function):
@@ -188,7 +198,7 @@ def _fused_op(
 def _(cell: str, reset_after: bool, relu: bool, keep: bool, x: Tensor, state: Any, packed: Any) -> list[Tensor]:
     kernel = kernel_of(_from_signature(cell, reset_after, relu, packed))
     gates = kernel.new_gates(x, keep) if keep and kernel.blocks > 1 else x.new_empty(0)
-    history = [h.new_empty(len(x), *h.shape) for h in (state if keep else state[:1])]
+    history, _ = _new_history(kernel, x, state, keep)
     return [*history, *(h.new_empty(h.shape) for h in state), gates]
 
 

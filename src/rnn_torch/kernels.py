@@ -20,6 +20,9 @@ from torch import Tensor
 
 from rnn_torch.cells import Activation, Recurrence, State
 
+# The batch from which on a CPU multiplies faster what is stored feature by feature: a vector register's worth of float32.
+VECTOR = 16
+
 # Rows, steps × batch, of one part on a CPU: enough for a product to run at full rate, or more if their gates, in numbers,
 # still stay in a cache.
 ROWS, CACHED = 512, 524288
@@ -61,7 +64,8 @@ class Kernel:
     """What the cells share. A kernel differs in how it goes over the steps of one part, forwards and backwards.
 
     The buffer `gates (time, batch, blocks · hidden)` holds a block for each gate; which rows of the packed weights go into
-    which columns of it, `inputs` says for W and `recurrent` for R.
+    which columns of it, `inputs` says for W and `recurrent` for R. Shapes are the same everywhere; where `feature_major`
+    says so, the memory behind them is `(time, blocks · hidden, batch)`.
     """
 
     blocks: int
@@ -92,11 +96,28 @@ class Kernel:
         """What each of `recurrent` multiplies, given the states before."""
         return [h]
 
+    def feature_major(self, x: Tensor) -> bool:
+        """Whether memory is laid out feature by feature, for a faster recurrent product, rather than sequence by sequence."""
+        return False
+
+    def new(self, x: Tensor, steps: int, features: int) -> Tensor:
+        """Memory `(steps, batch, features)`."""
+        if self.feature_major(x):
+            return x.new_empty(steps, features, x.size(1)).transpose(1, 2)
+        return x.new_empty(steps, x.size(1), features)
+
+    def new_gates(self, x: Tensor, keep: bool) -> Tensor:
+        """Memory for the gates of all steps, to `keep` them, or for those of a part."""
+        return self.new(x, len(x) if keep else self.parts(x)[0].stop, self.blocks * self.hidden)
+
     def project(self, x: Tensor, gates: Tensor) -> None:
         """W x_t + b for all steps of a part."""
         for rows, columns in self.inputs:
-            out = gates.flatten(0, 1)[:, columns]
-            torch.addmm(self.b[rows], x.flatten(0, 1), self.W[rows].t(), out=out)
+            W, b, a = self.W[rows], self.b[rows], gates[..., columns]
+            if self.feature_major(x):
+                torch.baddbmm(b[:, None], W.expand(len(x), *W.shape), x.transpose(1, 2), out=a.transpose(1, 2))
+            else:
+                torch.addmm(b, x.flatten(0, 1), W.t(), out=a.flatten(0, 1))
 
     def views(self, gates: Tensor) -> Steps:
         """What `advance` needs of the gates at each step."""
@@ -125,23 +146,25 @@ class Kernel:
         steps = max(1, rows // max(1, batch)) if x.device.type == "cpu" else time
         return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
 
-    def new_gates(self, x: Tensor, keep: bool) -> Tensor:
-        """Memory for the gates of all steps, to `keep` them, or for those of a part."""
-        return x.new_empty(len(x) if keep else self.parts(x)[0].stop, x.size(1), self.blocks * self.hidden)
-
     def forward(self, x: Tensor, state: State, history: State, gates: Tensor) -> State:
         """Fill the history and return the final state.
 
         `gates` has room for all steps, and is filled, or for those of a part, and is used again for each.
         """
-        keep = len(gates) == len(x)
+        keep, parts = len(gates) == len(x), self.parts(x)
         with torch.inference_mode():  # PyTorch does the least for each operation
             views = None if keep else self.views(gates)
-            for part in self.parts(x):
-                a = gates[part] if keep else gates[: part.stop - part.start]
+            latest = self.new(x, parts[0].stop, self.hidden) if self.feature_major(x) else None
+            for part in parts:
+                steps = part.stop - part.start
+                a = gates[part] if keep else gates[:steps]
                 self.project(x[part], a)
-                state = self.advance(views or self.views(a), state, _steps(*(h[part] for h in history)))
-        return tuple(h.clone() for h in state)
+                h, *c = (each[part] for each in history)
+                written = h if latest is None else latest[:steps]
+                state = self.advance(views or self.views(a), state, _steps(written, *c))
+                if latest is not None:
+                    h.copy_(written)
+        return tuple(each.clone(memory_format=torch.contiguous_format) for each in state)
 
     def backward(
         self,
@@ -156,9 +179,11 @@ class Kernel:
         """The gradients of `x`, the initial state and the packed weights."""
         d_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needs_d_x else None
         d_W, d_R, d_b = torch.zeros_like(self.W), torch.zeros_like(self.R), gates.new_zeros(self.blocks * self.hidden)
-        d_state = tuple(torch.zeros_like(h) if d is None else d.clone() for d, h in zip(d_final, state, strict=True))
+        d_state = tuple(self.new(x, 1, self.hidden)[0].copy_(self.W.new_zeros(()) if d is None else d) for d in d_final)
         parts = self.parts(x)
-        buffer = gates.new_empty(parts[0].stop, *gates.shape[1:])
+        buffer = self.new(x, parts[0].stop, self.blocks * self.hidden)
+        if self.feature_major(x):
+            self.R = self.R.t().contiguous().t()  # for products with it, not with its transpose
         with torch.inference_mode():
             for part in reversed(parts):
                 before = tuple(_before(h, h_0, part) for h, h_0 in zip(history, state, strict=True))
@@ -175,7 +200,7 @@ class Kernel:
                     d_R[rows].addmm_(d_rows[:, columns].t(), operand.flatten(0, 1))
                 d_b += d_rows.sum(0)
         d_biases = [torch.cat([d_b[columns] for _, columns in each]) for each in (self.inputs, self.recurrent)]
-        return [d_x, *d_state, d_W, d_R, *(d_biases if self.has_biases else [])]
+        return [d_x, *(d.contiguous() for d in d_state), d_W, d_R, *(d_biases if self.has_biases else [])]
 
 
 class SimpleRNNKernel(Kernel):
@@ -222,6 +247,9 @@ class LSTMKernel(Kernel):
     """
 
     blocks = 4
+
+    def feature_major(self, x: Tensor) -> bool:
+        return x.device.type == "cpu" and x.size(1) >= VECTOR
 
     def views(self, gates: Tensor) -> Steps:
         return _steps(gates, gates[..., self.block(0, 2)], *gates.chunk(4, -1))
@@ -280,6 +308,9 @@ class GRUKernel(Kernel):
     """
 
     blocks = 4
+
+    def feature_major(self, x: Tensor) -> bool:
+        return x.device.type == "cpu" and VECTOR <= x.size(1) <= self.hidden
 
     def set_biases(self, b: Tensor, b_h: Tensor) -> None:
         self.b = b.clone()
