@@ -1,4 +1,4 @@
-# `make compare` and `make test` set up what they need: a virtual environment, once.
+# `make compare`, `make test` and `make bench` set up what they need: a virtual environment, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,13 +7,16 @@ READY := $(VENV)/.ready
 # A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
 SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
 
-.PHONY: compare test lint format clean
+.PHONY: compare test bench lint format clean
 
 compare: $(READY)
 	$(BIN)/rnn-parity compare
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def bench(
     dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="That an operation may use, in every framework.")] = CORES,
-    seconds: Annotated[float, typer.Option(help="How long a comparison goes on.")] = 0.8,
+    seconds: Annotated[float, typer.Option(help="How long a comparison goes on.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Of weights, inputs and intervals.")] = 0,
     output: Annotated[Path, typer.Option(help="The folder for JSON, Markdown and plots.")] = Path("benchmark-results"),
 ) -> None:

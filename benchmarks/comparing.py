@@ -21,7 +21,6 @@ class Change:
     Attributes:
         workload, cell, measure, contender: whose ratio.
         old, new: the ratio with its interval.
-        factor: new / old.
     """
 
     workload: str
@@ -37,8 +36,9 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the intervals part, by more than two identical contenders may differ."""
-        return not self.old.overlaps(self.new) and abs(self.factor - 1) > SELF_TEST
+        """Whether the intervals are further apart than two identical contenders may be."""
+        apart = max(self.new.low / self.old.high, self.old.low / self.new.high)
+        return apart > 1 + SELF_TEST
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Contender:
         dtypes: that it can run. Default all.
         devices: that it can run on. Default both.
         by_default: whether it takes part if none is asked for by name. Default True.
+        shows_memory: whether the memory of a call can be seen from outside: XLA keeps that of the last one. Default True.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Contender:
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
     devices: tuple[str, ...] = ("cpu", "cuda")
     by_default: bool = True
+    shows_memory: bool = True
 
     def absent(self) -> str | None:
         """What is not installed that this contender needs, or None."""
@@ -225,9 +227,9 @@ CONTENDERS = [
     Contender("rnn_torch, compiled", "torch", _layer("torch", compiled=True), by_default=False),
     Contender("rnn_torch reference", "torch", _layer("torch", engine="reference"), by_default=False),
     Contender("keras.layers", "tf", _layer("tf", builtin=True)),
-    Contender("keras.layers, XLA", "tf", _layer("tf", builtin=True, compiled=True)),
+    Contender("keras.layers, XLA", "tf", _layer("tf", builtin=True, compiled=True), shows_memory=False),
     Contender("rnn_tf", "tf", _layer("tf")),
-    Contender("rnn_tf, XLA", "tf", _layer("tf", compiled=True)),
+    Contender("rnn_tf, XLA", "tf", _layer("tf", compiled=True), shows_memory=False),
     Contender("rnn_tf reference", "tf", _layer("tf", engine="reference"), by_default=False),
     Contender("BlockLSTMV2", "tf", _BlockLSTM, cells=("LSTM",), dtypes=("float32",)),
     Contender(

@@ -12,6 +12,7 @@ matplotlib.use("Agg")  # files only, no window
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from benchmarks.contenders import BUILTIN, CONTENDERS
 from benchmarks.runs import Report, Row
@@ -109,7 +110,7 @@ def ratios(report: Report) -> Figure:
                     label=name,
                 )
             axes[i, j].set_yscale("log", base=2)
-            axes[i, j].yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+            axes[i, j].yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axes[i, j].set_xticks(places, _labels(report), fontsize=6)
         axes[i, 0].set_ylabel("times as fast as the built-in layer", fontsize=8)
     _legend(figure, axes)
@@ -166,6 +167,8 @@ def growth(report: Report) -> Figure:
                 axes[i, j].set_title(f"{each.measure}, {cell}", fontsize=10)
                 axes[i, j].set_xticks(each.sizes, map(str, each.sizes), fontsize=8, minor=False)
             axes[i, j].minorticks_off()
+            axes[i, j].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes[i, j].yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axes[i, j].set_xlabel(variable, fontsize=8)
             axes[i, j].tick_params(labelsize=8)
             axes[i, j].grid(alpha=0.3)

@@ -43,7 +43,7 @@ class Settings:
         dtype: `"float32"` (default), `"float64"` or `"bfloat16"`.
         device: `"cpu"` (default) or `"cuda"`.
         threads: that an operation may use, at least 1. Default 2.
-        seconds: how long the rounds of a comparison go on, above 0, once they are enough to have an interval. Default 1.5.
+        seconds: how long the rounds of a comparison go on, above 0, once they are enough to have an interval. Default 0.5.
         seed: of weights, inputs and intervals. Default 0.
 
     Raises:
@@ -58,7 +58,7 @@ class Settings:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 2
-    seconds: float = 1.5
+    seconds: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class Row:
         ratio: how many times as fast as the framework's own layer, with its interval; None for want of that layer.
         share: of the rate of a large matrix product, with its interval: 1 would be a layer that costs its products alone.
         first_call: seconds of the first call beyond a later one: tracing and compiling.
-        memory: bytes by which a call raises the most that is in use at once; None where the system does not say.
+        memory: bytes by which a call raises the most that is in use at once; None where it cannot be seen.
     """
 
     workload: str
@@ -200,7 +200,7 @@ def run(settings: Settings, progress: Progress = lambda what, share: None) -> Re
     }
     blocks = list(_blocks(settings))
     sweeps = [(variable, cell) for variable in settings.sweeps for cell in settings.cells if cell == "LSTM"]
-    total = 1 + len(blocks) + len(SWEEPS["width"]) * len(sweeps)
+    total = 1 + len(blocks) + sum(len(SWEEPS[variable]) for variable, _ in sweeps)
     done = 0
 
     def report(what: str, advance: int = 1) -> None:
@@ -423,6 +423,8 @@ def check(runner: Runner, returned: Any, measure: str, oracle: OracleRun, dtype:
 
 
 def _memory(entry: _Entry, twin: framework.Framework, settings: Settings) -> int | None:
+    if not entry.contender.shows_memory:
+        return None
     if settings.device == "cuda":
         return twin.peak_memory(entry.function, settings.device)
     found = [peak_memory(entry.function) for _ in range(3)]

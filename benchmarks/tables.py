@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.contenders import BUILTIN
+from benchmarks.contenders import BUILTIN, CONTENDERS
 from benchmarks.runs import SELF_TEST, Report, Row
 from benchmarks.timing import Interval
 from benchmarks.workloads import WORKLOADS
@@ -39,25 +40,35 @@ def percent(interval: Interval | None) -> str:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print a report: a table for each measure and cell, what failed, the self-test."""
+    """Print a report: a table for each measure, cell and framework, growth, what failed, the self-test."""
     for line in conditions(report):
         console.print(line, highlight=False)
+    console.print(f"\nFirst line: {HOW}; of that layer itself, milliseconds. Second line: share of that rate.\n")
     for measure in report.settings.measures:
         for cell in report.settings.cells:
-            console.print(_table(report, measure, cell))
+            for twin in report.limit:
+                console.print(_table(report, measure, cell, twin))
+        console.print(_costs_table(report, measure))
     if report.growth:
         console.print(_growth_table(report))
-    for row in report.rows:
-        if row.failed:
-            console.print(
-                f"[yellow]Failed:[/] {escape(f'{row.contender}, {row.cell} {row.measure}, {row.workload}: {row.failed}')}",
-                highlight=False,
-            )
+    for line in _failures(report):
+        console.print(f"[yellow]Failed:[/] {escape(line)}", highlight=False)
     for name, why in report.left_out.items():
         console.print(escape(f"Left out: {name}: {why}"), highlight=False)
     verdict = "[green]passed[/]" if report.passed else "[red]failed[/]"
     found = ", ".join(f"{BUILTIN[name]} {ratio(interval)}" for name, interval in report.self_test.items())
     console.print(f"Self-test, a layer against itself, 1.00 ± {SELF_TEST:.2f}: {found}: {verdict}", highlight=False)
+
+
+def _failures(report: Report) -> Iterator[str]:
+    """Who failed at what, and why: a line for each contender, cell and measure."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in report.rows:
+        if row.failed:
+            found.setdefault((row.contender, row.cell, row.measure), []).append(row)
+    for (contender, cell, measure), rows in found.items():
+        names = ", ".join(row.workload for row in rows)
+        yield f"{contender}, {cell} {measure}, on {names}: {rows[0].failed}"
 
 
 def conditions(report: Report) -> Iterator[str]:
@@ -80,26 +91,55 @@ def _rows(report: Report, measure: str, cell: str) -> dict[str, dict[str, Row]]:
     return found
 
 
-def _table(report: Report, measure: str, cell: str) -> Table:
-    table = Table(
-        title=f"{measure}, {cell}: {HOW}; share of the machine's limit",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-    )
-    table.add_column("")
-    for name in report.settings.workloads:
-        table.add_column(name.replace("-", " ", 1), justify="right")
-    table.add_column("geometric mean", justify="right")
-    means = {mean.contender: mean.ratio for mean in report.means if (mean.measure, mean.cell) == (measure, cell)}
-    for name, rows in _rows(report, measure, cell).items():
+def _table(report: Report, measure: str, cell: str, twin: str) -> Table:
+    """A framework's contenders side by side, in 80 columns."""
+    of = {contender.name: contender.framework for contender in CONTENDERS}
+    found = {name: rows for name, rows in _rows(report, measure, cell).items() if of[name] == twin}
+    table = Table(title=f"{measure}, {cell}", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    for name in found:
+        table.add_column(name.replace(", ", "\n"), justify="right", no_wrap=True)
+    for workload in report.settings.workloads:
         cells = []
-        for workload in report.settings.workloads:
+        for name, rows in found.items():
             row = rows.get(workload)
             figure = "–" if row is None else seconds(row.median) + " ms" if _own(name) else ratio(row.ratio)
             cells.append(figure + (f"\n{percent(row.share)}" if row else ""))
-        table.add_row(name, *cells, ratio(means.get(name)))
+        table.add_row(workload.replace("-", "\n", 1), *cells)
+    means = {mean.contender: mean.ratio for mean in report.means if (mean.measure, mean.cell) == (measure, cell)}
+    table.add_row("geometric\nmean", *("" if _own(name) else f"[bold]{ratio(means.get(name))}[/]" for name in found))
     return table
+
+
+def _costs_table(report: Report, measure: str) -> Table:
+    """First call and memory, in 80 columns."""
+    title = f"{measure}: first call, s (median over workloads); peak memory / that of the framework's own layer (worst)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    for cell in report.settings.cells:
+        table.add_column(cell, justify="right", no_wrap=True)
+    shown: dict[str, list[str]] = {}
+    for cell in report.settings.cells:
+        found = _rows(report, measure, cell)
+        for name in report.settings.contenders:
+            first = [row.first_call for row in found.get(name, {}).values() if row.first_call is not None]
+            worst = max(memory_ratios(found, name), default=None)
+            figures = f"{np.median(first):.2f}" if first else "–"
+            shown.setdefault(name, []).append(figures + ("" if worst is None or _own(name) else f"   {worst:.2f}"))
+    for name, cells in shown.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def memory_ratios(found: dict[str, dict[str, Row]], contender: str) -> list[float]:
+    """On each workload, a contender's peak memory over that of the framework's own layer, where both can be seen."""
+    of = {each.name: BUILTIN[each.framework] for each in CONTENDERS}
+    ratios = []
+    for workload, row in found.get(contender, {}).items():
+        own = found.get(of[contender], {}).get(workload)
+        if row.memory is not None and own is not None and own.memory:
+            ratios.append(row.memory / own.memory)
+    return ratios
 
 
 def _own(contender: str) -> bool:
@@ -107,7 +147,7 @@ def _own(contender: str) -> bool:
     return contender in BUILTIN.values()
 
 
-def _growth_table(report: Report) -> Group:
+def _growth_table(report: Report) -> Table:
     table = Table(
         title="How cost grows: p in seconds ∝ size^p, with its 95 % interval",
         box=box.SIMPLE_HEAD,
@@ -120,7 +160,7 @@ def _growth_table(report: Report) -> Group:
         table.add_row(
             f"{contender}, {cell}, {measure}", *(ratio(found.get(variable)) for variable in ("time", "width", "batch"))
         )
-    return Group(table)
+    return table
 
 
 def _growths(report: Report) -> dict[tuple[str, str, str], dict[str, Interval]]:

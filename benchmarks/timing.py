@@ -25,9 +25,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def overlaps(self, other: Interval) -> bool:
-        return self.low <= other.high and other.low <= self.high
-
 
 def paired_ratio(rival: Array, ours: Array, seed: int = 0) -> Interval:
     """The median over rounds of `rival / ours`, with a bootstrap interval.

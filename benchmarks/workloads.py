@@ -74,7 +74,7 @@ DEFAULT = (
 
 # How cost grows: one size changes, the others stay.
 SWEPT = Workload("sweep", 32, 50, 128, 128, "")
-SWEEPS = {"time": (25, 50, 100, 200, 400), "width": (32, 64, 128, 256, 512), "batch": (1, 4, 16, 64, 256)}
+SWEEPS = {"time": (25, 50, 100, 200), "width": (64, 128, 256, 512), "batch": (1, 4, 16, 64, 256)}
 
 
 def sweep(variable: str) -> list[Workload]:

@@ -80,7 +80,10 @@ def _scan(
         return k + 1, state, [array.write(t, output) for array, output in zip(filled, outputs, strict=True)]
 
     _, state, filled = tf.while_loop(lambda k, *_: k < time, body, (0, tuple(state), filled))
-    return state, tuple(array.stack() for array in filled)
+    outputs = tuple(array.stack() for array in filled)
+    for each in outputs:
+        each.set_shape([inputs[0].shape[0], *each.shape[1:]])
+    return state, outputs
 
 
 class Kernel:

@@ -78,7 +78,7 @@ def _run_valid(recurrence: Recurrence, x: Tensor, state: State, valid: Tensor) -
     """
     order = torch.argsort(valid.logical_not().byte(), dim=0, stable=True)
     count = valid.cumsum(0)  # how many valid steps there are up to and with each
-    padding = (torch.arange(len(x), device=x.device)[:, None] >= count[-1]).unsqueeze(-1)
+    padding = (torch.arange(x.size(0), device=x.device)[:, None] >= count[-1]).unsqueeze(-1)
     history, _ = _run(recurrence, _take(x, order).masked_fill(padding, 0), state, all_states=True)
     begun, latest = (count > 0).unsqueeze(-1), (count - 1).clamp(min=0)
     history = tuple(torch.where(begun, _take(h, latest), h_0) for h, h_0 in zip(history, state, strict=True))
@@ -124,10 +124,10 @@ def _new_history(kernel: Kernel, x: Tensor, state: State, all_states: bool) -> t
     Of a c_t that nobody asks for only the latest is kept, second: a history all of whose steps are the same memory.
     """
     h, *c = state
-    history = x.new_empty(len(x), *h.shape)
+    history = x.new_empty(x.size(0), *h.shape)
     if all_states:
-        return (history, *(kernel.new(x, len(x), kernel.hidden) for _ in c)), ()
-    return (history,), tuple(kernel.new(x, 1, kernel.hidden).expand(len(x), *each.shape) for each in c)
+        return (history, *(kernel.new(x, x.size(0), kernel.hidden) for _ in c)), ()
+    return (history,), tuple(kernel.new(x, 1, kernel.hidden).expand(x.size(0), *each.shape) for each in c)
 
 
 class _BackPropagation(torch.autograd.Function):

@@ -25,7 +25,7 @@ VECTOR = 16
 
 # Rows, steps × batch, of one part on a CPU: enough for a product to run at full rate, or more if their gates, in numbers,
 # still stay in a cache.
-ROWS, CACHED = 512, 524288
+ROWS, CACHED = 512, 2**18
 
 IN_PLACE: dict[Activation, Activation] = {torch.tanh: torch.tanh_, torch.relu: torch.relu_}
 
@@ -108,14 +108,14 @@ class Kernel:
 
     def new_gates(self, x: Tensor, keep: bool) -> Tensor:
         """Memory for the gates of all steps, to `keep` them, or for those of a part."""
-        return self.new(x, len(x) if keep else self.parts(x)[0].stop, self.blocks * self.hidden)
+        return self.new(x, x.size(0) if keep else self.parts(x)[0].stop, self.blocks * self.hidden)
 
     def project(self, x: Tensor, gates: Tensor) -> None:
         """W x_t + b for all steps of a part."""
         for rows, columns in self.inputs:
             W, b, a = self.W[rows], self.b[rows], gates[..., columns]
             if self.feature_major(x):
-                torch.baddbmm(b[:, None], W.expand(len(x), *W.shape), x.transpose(1, 2), out=a.transpose(1, 2))
+                torch.baddbmm(b[:, None], W.expand(x.size(0), *W.shape), x.transpose(1, 2), out=a.transpose(1, 2))
             else:
                 torch.addmm(b, x.flatten(0, 1), W.t(), out=a.flatten(0, 1))
 
@@ -151,7 +151,7 @@ class Kernel:
 
         `gates` has room for all steps, and is filled, or for those of a part, and is used again for each.
         """
-        keep, parts = len(gates) == len(x), self.parts(x)
+        keep, parts = len(gates) == x.size(0), self.parts(x)
         with torch.inference_mode():  # PyTorch does the least for each operation
             views = None if keep else self.views(gates)
             latest = self.new(x, parts[0].stop, self.hidden) if self.feature_major(x) else None

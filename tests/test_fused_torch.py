@@ -1,0 +1,440 @@
+"""The engine `fused` in PyTorch: what it takes and leaves, parts, memory, every way of asking for a derivative."""
+
+import dataclasses
+import gc
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import rnn_torch
+from cases import FORMS, build, check_against_oracle
+from common import framework
+from common.comparison import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_torch import fused, kernels
+from rnn_torch.engines import choose
+
+each_form = pytest.mark.parametrize("form", FORMS)
+each_layer = pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+
+
+def draw(*shape, seed=1, dtype=torch.float64):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def layer_of(form, *sizes, **options):
+    cell, reset_after = FORMS[form]
+    options = {"dtype": torch.float64} | options | ({"reset_after": reset_after} if cell == "GRU" else {})
+    torch.manual_seed(0)
+    return getattr(rnn_torch, cell)(*sizes, **options)
+
+
+def flat(nested):
+    return [nested] if isinstance(nested, torch.Tensor) else [t for part in nested for t in flat(part)]
+
+
+def assert_close(found, expected, bound):
+    for a, b in zip(flat(found), flat(expected), strict=True):
+        assert a.shape == b.shape
+        assert deviation(a.detach().numpy(), b.detach().numpy()) <= bound
+
+
+def differentiate(layer, *inputs, chosen=lambda outputs: outputs, **options):
+    """What a layer returns, and the gradients of some of it with respect to inputs and parameters."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    returned = flat(layer(leaves[0], tuple(leaves[1:]) if len(leaves) > 2 else (leaves[1:] or [None])[0]))
+    some = [returned[i] for i in chosen(range(len(returned)))]
+    cotangents = [draw(*each.shape, seed=7 + i) for i, each in enumerate(some)]
+    return returned, torch.autograd.grad(some, [*leaves, *layer.parameters()], cotangents, allow_unused=True, **options)
+
+
+def both_engines(form, *inputs, sizes=(3, 4), chosen=lambda outputs: outputs, **options):
+    results = []
+    for engine in ("fused", "reference"):
+        layer = layer_of(form, *sizes, engine=engine, **options)
+        results.append(differentiate(layer, *inputs, chosen=chosen))
+    (found, gradients), (expected, expected_gradients) = results
+    assert_close(found, expected, OUTPUT_BOUND)
+    for a, b in zip(gradients, expected_gradients, strict=True):
+        if a is None or b is None:  # nothing depends on it: one engine says zero, the other says so
+            assert a is None or not a.any()
+            assert b is None or not b.any()
+        else:
+            assert_close(a, b, GRADIENT_BOUND)
+
+
+# Which cases it takes
+
+
+def test_it_is_the_default():
+    assert choose("auto") is fused.fused
+    assert choose("fused") is fused.fused
+
+
+def recurrence(name, **options):
+    layer = getattr(rnn_torch, name)(3, 4, dtype=torch.float64, **options)
+    return layer.recurrence(dtype=torch.float64)
+
+
+def left(recurrence, valid=None):
+    states = 2 if recurrence.cell == "LSTM" else 1
+    return fused.leaves(recurrence, draw(5, 2, 3), (draw(2, 4),) * states, valid)
+
+
+@each_layer
+def test_what_it_takes(name):
+    assert left(recurrence(name)) is None
+    assert left(recurrence(name), torch.ones(5, 2, 1, dtype=torch.bool)) is None
+    assert left(recurrence(name, bias=False)) is None
+
+
+def test_what_it_leaves_to_the_reference():
+    padded = torch.ones(5, 2, 1, dtype=torch.bool)
+    assert "projection" in left(recurrence("LSTM", proj_size=2))
+    assert left(recurrence("SimpleRNN", nonlinearity="relu")) is None
+    assert "relu and padding" in left(recurrence("SimpleRNN", nonlinearity="relu"), padded)
+    for name in ("SimpleRNN", "LSTM", "GRU"):
+        plain = recurrence(name)
+        assert "activation" in left(dataclasses.replace(plain, activation=torch.sin))
+        assert "dropout" in left(dataclasses.replace(plain, masks={"W_hh": torch.ones(2, 4)}))
+    assert "σ" in left(dataclasses.replace(recurrence("GRU"), recurrent_activation=torch.tanh))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f: torch.func.vmap(f),
+        lambda f: torch.func.grad(lambda x: f(x).sum()),
+        lambda f: lambda x: torch.func.jvp(f, (x,), (x,))[1],
+    ],
+    ids=["vmap", "grad", "jvp"],
+)
+def test_transforms_go_to_the_reference(transform, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fused, "reference", lambda *a: seen.append(1) or rnn_torch.ENGINES["reference"](*a))
+    layer = layer_of("LSTM", 3, 4)
+    transform(lambda x: layer(x)[0])(draw(6, 5, 3))
+    assert seen
+
+
+def test_what_it_leaves_is_run_all_the_same():
+    for options in ({"proj_size": 2}, {"recurrent_dropout": 0.5}):
+        results = []
+        for engine in ("fused", "reference"):
+            layer = layer_of("LSTM", 3, 4, engine=engine, **options)
+            torch.manual_seed(3)
+            results.append(layer(draw(5, 2, 3)))
+        assert all(torch.equal(a, b) for a, b in zip(*map(flat, results), strict=True))
+
+
+# Parts, layouts, sizes
+
+
+@each_form
+@pytest.mark.parametrize("rows", [1, 6, 7, 10**6])
+def test_the_parts_of_a_sequence_do_not_show(form, rows, monkeypatch):
+    """A step at a time, parts of several steps with a shorter last one, everything at once."""
+    monkeypatch.setattr(kernels, "ROWS", rows)
+    monkeypatch.setattr(kernels, "CACHED", 0)
+    state = [draw(1, 3, 4, seed=5), draw(1, 3, 4, seed=6)][: 2 if form == "LSTM" else 1]
+    both_engines(form, draw(11, 3, 3), *state)
+    layer = layer_of(form, 3, 4)
+    x = draw(11, 3, 3)
+    with torch.no_grad():
+        inferred = layer(x)
+    assert_close(inferred, layer(x), OUTPUT_BOUND)
+
+
+@each_form
+@pytest.mark.parametrize("batch", [1, 2, 15, 16, 17, 33])
+@pytest.mark.parametrize("hidden", [5, 33])
+def test_every_memory_layout(form, batch, hidden):
+    """Below, at and above the batch from which features are stored first, and with a batch above the width."""
+    cell, reset_after = FORMS[form]
+    check_against_oracle(framework.get("torch"), build(cell, reset_after, batch, 6, 3, hidden, None), "fused")
+
+
+@each_form
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_first": True}, {"bidirectional": True, "num_layers": 2}, {"bias": False}]
+)
+def test_options_of_the_layer(form, options):
+    both_engines(form, draw(5, 2, 3), **options)
+
+
+def test_relu():
+    both_engines("SimpleRNN", draw(5, 2, 3), nonlinearity="relu")
+
+
+@each_form
+def test_memory_that_is_not_contiguous(form):
+    """Inputs that are views, and cotangents that are."""
+    layer = layer_of(form, 3, 4)
+    x = draw(3, 2, 5).permute(2, 1, 0)
+    output, _ = layer(x)
+    output.sum().backward()  # an expanded cotangent
+    found = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    output, _ = layer(x.contiguous())
+    output.backward(torch.ones(2, 4, 5, dtype=torch.float64).permute(2, 0, 1))
+    assert_close(found, [p.grad for p in layer.parameters()], GRADIENT_BOUND)
+
+
+@each_form
+def test_an_empty_batch(form):
+    output, final = layer_of(form, 3, 4)(draw(5, 0, 3))
+    assert output.shape == (5, 0, 4)
+    assert flat(final)[0].shape == (1, 0, 4)
+
+
+# Padding
+
+
+@each_form
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("all_states", [False, True])
+def test_lengths(form, bidirectional, all_states):
+    results = []
+    for engine in ("fused", "reference"):
+        layer = layer_of(form, 3, 4, engine=engine, bidirectional=bidirectional, return_all_states=all_states)
+        x = draw(6, 4, 3).requires_grad_()
+        packed = pack_padded_sequence(x, [6, 1, 3, 6], enforce_sorted=False)
+        output, *rest = layer(packed)
+        returned = flat([output.data, *rest])
+        cotangents = [draw(*each.shape, seed=i) for i, each in enumerate(returned)]
+        results.append((returned, torch.autograd.grad(returned, [x, *layer.parameters()], cotangents)))
+    (found, gradients), (expected, expected_gradients) = results
+    assert_close(found, expected, OUTPUT_BOUND)
+    assert_close(gradients, expected_gradients, GRADIENT_BOUND)
+
+
+@each_form
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gaps(form, reverse):
+    """What no layer of PyTorch asks for, but the engine promises: steps may be skipped anywhere."""
+    layer = layer_of(form, 3, 4)
+    x = draw(6, 3, 3)
+    valid = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=torch.bool)[
+        ..., None
+    ]
+    state = tuple(draw(3, 4, seed=i) for i in range(2 if form == "LSTM" else 1))
+    results = []
+    for engine in rnn_torch.ENGINES.values():
+        leaf = x.clone().requires_grad_()
+        history, final = engine(layer.recurrence(), leaf, state, valid, reverse, True)
+        returned = [*history, *final]
+        cotangents = [draw(*each.shape, seed=i) for i, each in enumerate(returned)]
+        results.append((returned, torch.autograd.grad(returned, [leaf, *layer.parameters()], cotangents)))
+    assert_close(results[1][0], results[0][0], OUTPUT_BOUND)
+    assert_close(results[1][1], results[0][1], GRADIENT_BOUND)
+
+
+@each_form
+def test_what_is_in_the_padding_does_not_matter(form):
+    """Not even NaN and infinity, forwards or backwards."""
+    layer = layer_of(form, 3, 4)
+    valid = (torch.arange(5)[:, None] < torch.tensor([5, 2])).unsqueeze(-1)
+    state = tuple(draw(2, 4, seed=i) for i in range(2 if form == "LSTM" else 1))
+    results = []
+    for garbage in (0.0, float("nan"), float("inf")):
+        x = torch.where(valid, draw(5, 2, 3), garbage).requires_grad_()
+        history, final = fused.fused(layer.recurrence(), x, state, valid, all_states=True)
+        gradients = torch.autograd.grad(
+            [*history, *final], [x, *layer.parameters()], [*map(torch.ones_like, (*history, *final))]
+        )
+        assert not gradients[0][2:, 1].any()
+        results.append([*history, *final, *gradients])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+# Derivatives
+
+
+@each_form
+@pytest.mark.parametrize(
+    "chosen",
+    [lambda r: [0], lambda r: [len(r) - 1], lambda r: [1], lambda r: list(r)[1:]],
+    ids=["outputs", "last state", "h_n", "all states"],
+)
+def test_a_loss_of_a_part_of_what_comes_back(form, chosen):
+    state = [draw(1, 2, 4, seed=5), draw(1, 2, 4, seed=6)][: 2 if form == "LSTM" else 1]
+    both_engines(form, draw(5, 2, 3), *state, chosen=chosen)
+
+
+@each_form
+def test_the_gradient_can_be_taken_again(form):
+    """`retain_graph`: the backward pass leaves what it works on as it was."""
+    layer = layer_of(form, 3, 4)
+    output, _ = layer(draw(5, 2, 3))
+    first = torch.autograd.grad(output.sum(), layer.parameters(), retain_graph=True)
+    again = torch.autograd.grad(output.sum(), layer.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@each_form
+def test_gradients_that_nobody_asks_for(form):
+    layer = layer_of(form, 3, 4).requires_grad_(False)
+    x = draw(5, 2, 3).requires_grad_()
+    layer(x)[0].sum().backward()
+    assert all(p.grad is None for p in layer.parameters())
+    expected = layer_of(form, 3, 4, engine="reference")
+    y = x.detach().clone().requires_grad_()
+    expected(y)[0].sum().backward()
+    assert_close(x.grad, y.grad, GRADIENT_BOUND)
+
+
+@each_form
+def test_changing_an_output_is_noticed(form):
+    """The outputs are kept for the backward pass: PyTorch refuses rather than give a wrong gradient."""
+    output, _ = layer_of(form, 3, 4)(draw(5, 2, 3))
+    output.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+
+
+@each_form
+def test_third_derivatives(form):
+    """Of a scalar function of the input, along a line, by both engines."""
+
+    def derivatives(engine):
+        layer = layer_of(form, 2, 3, engine=engine)
+        s = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        value = (layer(s * draw(3, 2, 2))[0] * draw(3, 2, 3, seed=4)).sum()
+        found = []
+        for _ in range(3):
+            (value,) = torch.autograd.grad(value, s, create_graph=True)
+            found.append(value.item())
+        return found
+
+    assert derivatives("fused") == pytest.approx(derivatives("reference"), rel=1e-12)
+
+
+@each_form
+def test_second_derivatives_of_everything(form):
+    """With respect to inputs, states, parameters and the cotangent itself."""
+
+    def second(engine):
+        layer = layer_of(form, 2, 3, engine=engine)
+        states = [draw(1, 2, 3, seed=5), draw(1, 2, 3, seed=6)][: 2 if form == "LSTM" else 1]
+        leaves = [t.requires_grad_() for t in (draw(4, 2, 2), *states)]
+        cotangent = draw(4, 2, 3, seed=7).requires_grad_()
+        output, _ = layer(leaves[0], tuple(leaves[1:]) if len(leaves) > 2 else leaves[1])
+        inputs = [*leaves, *layer.parameters()]
+        first = torch.autograd.grad(output, inputs, cotangent, create_graph=True)
+        total = sum((d * draw(*d.shape, seed=9 + i)).sum() for i, d in enumerate(first))
+        return torch.autograd.grad(total, [*inputs, cotangent])
+
+    assert_close(second("fused"), second("reference"), GRADIENT_BOUND)
+
+
+# Memory and precision
+
+
+@each_form
+def test_it_keeps_what_the_backward_pass_needs_and_no_more(form):
+    """By what autograd is given to keep, in numbers a step and unit of the hidden state: gates and states, each once."""
+    time, batch, hidden = 50, 8, 32
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    layer = layer_of(form, 3, hidden)
+    x = draw(time, batch, 3)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output, _ = layer(x)
+    given = [x, *layer.parameters()]
+    own = sum(size for pointer, size in kept.items() if pointer not in {t.untyped_storage().data_ptr() for t in given})
+    blocks = {"SimpleRNN": 1, "LSTM": 6, "GRU": 5, "GRU-reset-before": 4}[form]
+    assert own == pytest.approx(blocks * time * batch * hidden, rel=0.05)
+    assert output.shape == (time, batch, hidden)
+
+
+@each_form
+def test_inference_keeps_nothing(form):
+    layer = layer_of(form, 3, 4)
+    with torch.no_grad():
+        output, _ = layer(draw(5, 2, 3))
+    assert output.grad_fn is None
+    gc.collect()
+    with torch.inference_mode():
+        assert layer(draw(5, 2, 3))[0].is_inference()
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("batch", [3, 32])
+def test_low_precision(name, dtype, batch):
+    """No less accurate than nn's layer: at most twice as far from the truth, and a few units in the last place."""
+    builtin = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[name]
+    torch.manual_seed(0)
+    truth, theirs, ours = builtin(8, 32).to(dtype), builtin(8, 32).to(dtype), getattr(rnn_torch, name)(8, 32).to(dtype)
+    theirs.load_state_dict(truth.state_dict())
+    ours.load_state_dict(truth.state_dict())
+    truth.double()
+    x = draw(20, batch, 8, dtype=dtype)
+    outcomes = []
+    for layer in (truth, theirs, ours):
+        output, _ = layer(x.to(next(layer.parameters()).dtype))
+        output.backward(draw(*output.shape, dtype=dtype).to(output.dtype))
+        outcomes.append([output, *(p.grad for p in layer.parameters())])
+    unit = torch.finfo(dtype).eps
+    errors = [
+        [deviation(a.detach().double().numpy(), b.detach().numpy()) for a, b in zip(each, outcomes[0], strict=True)]
+        for each in outcomes[1:]
+    ]
+    assert max(errors[1]) <= 2 * max(errors[0]) + FEW_UNITS * unit
+
+
+# torch.compile
+
+
+@each_form
+def test_compiled_it_is_one_operation(form):
+    """Whatever the length, so that a graph does not grow with it; outputs and gradients stay the same."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    layer = layer_of(form, 3, 4)
+    compiled = torch.compile(layer, fullgraph=True, backend=backend, dynamic=True)
+    for time in (5, 9, 40):
+        compiled(draw(time, 2, 3))
+    assert len(graphs) <= 2
+    assert all(sum(node.target is torch.ops.rnn_torch.fused for node in g.graph.nodes) == 1 for g in graphs)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    found, gradients = differentiate(compiled, draw(6, 3, 3))
+    expected, expected_gradients = differentiate(layer, draw(6, 3, 3))
+    assert_close(found, expected, OUTPUT_BOUND)
+    assert_close(gradients, expected_gradients, GRADIENT_BOUND)
+    with torch.no_grad():
+        assert_close(compiled(draw(6, 3, 3)), layer(draw(6, 3, 3)), OUTPUT_BOUND)
+
+
+@each_form
+@pytest.mark.parametrize("batch", [2, 20])
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_operation_is_well_formed(form, batch, keep):
+    """PyTorch's own check: schema, shapes and strides as promised, gradients as registered."""
+    layer = layer_of(form, 3, 24)
+    recurrence = layer.recurrence()
+    packed = [p.detach().requires_grad_(keep) for p in recurrence.packed]
+    state = [draw(batch, 24, seed=i) for i in range(2 if form == "LSTM" else 1)]
+    arguments = (recurrence.cell, recurrence.reset_after, False, keep, draw(5, batch, 3), state, packed)
+    checks = ["test_schema", "test_faketensor"] + (["test_autograd_registration"] if keep else [])
+    torch.library.opcheck(torch.ops.rnn_torch.fused.default, arguments, test_utils=checks)
+
+
+def test_exported_it_is_pytorchs_own_operations():
+    """A program that runs where this package is not installed."""
+    program = torch.export.export(layer_of("LSTM", 3, 4), (draw(3, 2, 3),))
+    assert not [node for node in program.graph.nodes if "rnn_torch" in str(node.target)]
