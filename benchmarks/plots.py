@@ -49,7 +49,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
             path = folder / f"{name}.{form}"
             partial = folder / f".{name}.partial.{form}"
             # Without a date and with fixed identifiers the same report gives the same file.
-            with matplotlib.rc_context({"svg.hashsalt": "rnn-parity"}):
+            with matplotlib.rc_context({"svg.hashsalt": "rnn-parity", "svg.fonttype": "none"}):
                 figure.savefig(partial, dpi=150, metadata={"Date": None} if form == "svg" else None)
             partial.replace(path)
             written.append(path)

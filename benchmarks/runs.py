@@ -167,6 +167,28 @@ class Report:
         """For JSON: only dictionaries, lists, strings, numbers, booleans and None."""
         return {**asdict(self), "passed": self.passed}
 
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Report:
+        """The report that `as_dict` made this of."""
+
+        def interval(values: Any) -> Any:
+            return None if values is None else Interval(*values)
+
+        def row(each: dict[str, Any]) -> Row:
+            return Row(**{**each, "ratio": interval(each["ratio"]), "share": interval(each["share"])})
+
+        chosen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found["settings"].items()}
+        return cls(
+            Settings(**chosen),
+            found["environment"],
+            {name: Interval(*values) for name, values in found["self_test"].items()},
+            found["limit"],
+            found["left_out"],
+            [row(each) for each in found["rows"]],
+            [Mean(**{**each, "ratio": Interval(*each["ratio"])}) for each in found["means"]],
+            [Growth(**{**each, "exponent": Interval(*each["exponent"])}) for each in found["growth"]],
+        )
+
 
 Progress = Callable[[str, float], None]
 

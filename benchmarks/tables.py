@@ -174,8 +174,13 @@ def _growths(report: Report) -> dict[tuple[str, str, str], dict[str, Interval]]:
 
 
 def markdown(report: Report) -> str:
-    """The whole report in Markdown: our layers first, as the README shows them, then everybody."""
-    return "\n".join([*_summary(report), "", *_everything(report)]) + "\n"
+    """The whole report in Markdown: our layers first, then everybody."""
+    return summary(report) + "\n" + "\n".join(_everything(report)) + "\n"
+
+
+def summary(report: Report) -> str:
+    """Our layers in Markdown, as the README shows them."""
+    return "\n".join(_summary(report)) + "\n"
 
 
 def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

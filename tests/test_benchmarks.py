@@ -269,6 +269,8 @@ def test_a_run(tiny, tmp_path):
     text = (tmp_path / "new" / "benchmarks.md").read_text()
     assert "batch 3, time 6, input 4, hidden 5" in text
     assert all(f"| {name} | tiny |" in text for name in tiny.contenders)
+    del written["format"], written["passed"]
+    assert runs.Report.from_dict(written) == report
     assert list(comparing.changes(written, written))
     assert not any(change.beyond_noise for change in comparing.changes(written, written))
 

@@ -28,9 +28,35 @@ def test_the_rooms_it_names_exist():
         assert f"\n      {room}" in house
         assert (ROOT / "src/common" / room).is_dir() or (ROOT / "src/common" / f"{room}.py").is_file()
     for twin in ("rnn_torch", "rnn_tf"):
-        line = next(line for line in house.splitlines() if f"src/{twin}/" in line)
-        for room in re.findall(r"\b(cells|layers|engines|models|training|framework)\b", line):
-            assert (ROOT / "src" / twin / f"{room}.py").is_file()
+        rooms = {path.stem for path in (ROOT / "src" / twin).glob("*.py")} - {"__init__"}
+        named = house.split("src/rnn_torch/")[1]
+        assert rooms <= set(re.findall(r"\w+", named))
+
+
+def test_its_benchmarks_are_those_of_the_report_beside_it():
+    pytest.importorskip("scipy")
+    from benchmarks import comparing, tables
+    from benchmarks.runs import Report, Settings
+
+    report = comparing.load(ROOT / "docs/benchmarks/benchmarks.json")
+    assert report.pop("passed") is True
+    del report["format"]
+    report = Report.from_dict(report)
+    assert tables.summary(report) in README
+    assert not report.environment["commit"].endswith("-dirty")
+    assert report.settings.workloads == Settings().workloads
+    # The floors below which an engine would be a step back.
+    means = {(mean.measure, mean.contender, mean.cell): mean.ratio.value for mean in report.means}
+    for cell, inference, training in (("SimpleRNN", 0.5, 1.1), ("LSTM", 0.5, 0.6), ("GRU", 0.8, 1.2)):
+        assert means["inference", "rnn_torch", cell] >= inference
+        assert means["training", "rnn_torch", cell] >= training
+        assert means["inference", "rnn_tf", cell] >= 1.0
+        assert means["training", "rnn_tf", cell] >= 1.3
+
+
+def test_the_files_it_links_to_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
 
 
 def test_its_commands_exist():
