@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only, no window
-
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -16,6 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from benchmarks.contenders import BUILTIN, CONTENDERS
 from benchmarks.runs import Report, Row
+from common.figures import save
 
 # One colour a contender in every figure; a framework's own layers are grey.
 COLOURS = {
@@ -43,18 +40,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
     figures = {"ratios": ratios(report), "limit": limit(report)}
     if report.growth:
         figures["growth"] = growth(report)
-    written = []
-    for name, figure in figures.items():
-        for form in ("svg", "png"):
-            path = folder / f"{name}.{form}"
-            partial = folder / f".{name}.partial.{form}"
-            # Without a date and with fixed identifiers the same report gives the same file.
-            with matplotlib.rc_context({"svg.hashsalt": "rnn-parity", "svg.fonttype": "none"}):
-                figure.savefig(partial, dpi=150, metadata={"Date": None} if form == "svg" else None)
-            partial.replace(path)
-            written.append(path)
-        pyplot.close(figure)
-    return written
+    return [path for name, figure in figures.items() for path in save(figure, name, folder)]
 
 
 def _panels(report: Report, width: float, height: float) -> tuple[Figure, Any]:

@@ -10,16 +10,22 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from numpy.typing import NDArray
 
 from common.parameters import Parameters, one_of
 
+if TYPE_CHECKING:
+    from common.data.batches import Batch
+    from common.models import Model
+    from common.training import Run
+
 Array = NDArray[Any]
 State = tuple[Array, ...]
+NetworkState = list[State]
 
 
 class Case(NamedTuple):
@@ -134,6 +140,54 @@ class Framework(Protocol):
 
     def gradients(self, layer: Any, returned: Any) -> dict[str, Array]:
         """The gradients by the document's names, in what a function made by `training_step` returned."""
+
+    def build(self, model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
+        """A network with these weights, see `common.models`.
+
+        Raises:
+            ValueError: they are not the model's.
+        """
+
+    def weights(self, network: Any) -> dict[str, Array]:
+        """A network's weights by name."""
+
+    def fill(self, network: Any, weights: Mapping[str, Array]) -> None:
+        """Give a network other weights.
+
+        Raises:
+            ValueError: they are not the model's.
+        """
+
+    def train(self, run: Run, *, device: str = "cpu") -> Any:
+        """Do a run's updates, from where it is to its end.
+
+        Returns:
+            The network, with the weights of the lowest validation loss where the recipe has patience, else the last.
+
+        Raises:
+            Diverged: the loss is no longer finite.
+        """
+
+    def predict(self, network: Any, batch: Batch) -> Array:
+        """A network's outputs, without dropout: `(batch, outputs)`, or at every step `(batch, time, outputs)`.
+
+        Those of an encoder–decoder are the scores of each target symbol after the targets before it.
+        """
+
+    def encode(self, network: Any, batch: Batch) -> NetworkState:
+        """The state in which an encoder–decoder's decoder starts: of each layer `(h,)` or `(h, c)`, each `(batch, width)`."""
+
+    def step(self, network: Any, symbols: Array, state: NetworkState | None) -> tuple[Array, NetworkState]:
+        """One step of a network over symbols in one direction, or of a decoder.
+
+        Args:
+            network: from `build` or `train`.
+            symbols: `(batch,)`.
+            state: of each layer `(h,)` or `(h, c)`, each `(batch, width)`; None is zeros.
+
+        Returns:
+            The scores of the next symbol, `(batch, outputs)`, and the state after the step.
+        """
 
     def forget_compiled(self) -> None:
         """Drop what was compiled, so that many layers compiled one after another do not count as one that keeps changing."""

@@ -15,6 +15,10 @@ from common.framework import Array, Case, Result
 from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
+from rnn_tf.models import build, encode, fill, predict, step, weights
+from rnn_tf.training import train
+
+__all__ = ["build", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
 
 Tensor = Any
 

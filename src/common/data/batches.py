@@ -15,30 +15,41 @@ from common.equations import check_lengths
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences padded with zeros to the longest.
+    """Sequences padded to the longest, with zeros or the symbol 0.
 
     Args:
-        x: `(batch, time, features)`, of a floating-point dtype.
+        x: `(batch, time, features)`, of a floating-point dtype, or `(batch, time)` symbols.
         lengths: `(batch,)` integers from 1 to time.
-        targets: `(batch, …)`.
+        targets: `(batch, …)`; with `target_lengths` `(batch, target time)` classes, padded with −1.
+        target_lengths: `(batch,)` where each sequence has a sequence of targets. Default None.
 
     Raises:
-        TypeError: `x` is not floating-point or the lengths are no integers.
+        TypeError: `x` is neither floating-point nor symbols, or the lengths are no integers.
         ValueError: a wrong shape, or a length out of range.
     """
 
     x: NDArray[Any]
     lengths: NDArray[np.int64]
     targets: NDArray[Any]
+    target_lengths: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if not np.issubdtype(self.x.dtype, np.floating):
-            raise TypeError(f"x should be of a floating-point dtype, got {self.x.dtype}")
-        if self.x.ndim != 3:
-            raise ValueError(f"x should have shape (batch, time, features), got {self.x.shape}")
+        symbols = np.issubdtype(self.x.dtype, np.integer)
+        if not symbols and not np.issubdtype(self.x.dtype, np.floating):
+            raise TypeError(f"x should be of a floating-point dtype or hold symbols, got {self.x.dtype}")
+        if self.x.ndim != 3 and not (symbols and self.x.ndim == 2):
+            raise ValueError(
+                f"x should have shape (batch, time, features), or (batch, time) symbols, got {self.x.shape}"
+            )
+        if symbols and self.x.ndim == 3:
+            raise TypeError(f"x of features should be of a floating-point dtype, got {self.x.dtype}")
         object.__setattr__(self, "lengths", check_lengths(self.lengths, *self.x.shape[:2]))
         if len(self.targets) != len(self.x):
             raise ValueError(f"targets should number {len(self.x)}, got {len(self.targets)}")
+        if self.target_lengths is not None:
+            if self.targets.ndim != 2:
+                raise ValueError(f"targets should have shape (batch, time), got {self.targets.shape}")
+            object.__setattr__(self, "target_lengths", check_lengths(self.target_lengths, *self.targets.shape))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -48,20 +59,42 @@ class Batch:
         """`(batch, time)`: True where a step is within its sequence."""
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
+    @property
+    def padded(self) -> bool:
+        """Whether any sequence is shorter than the longest."""
+        return bool((self.lengths < self.x.shape[1]).any())
 
-def pad(sequences: Sequence[NDArray[Any]], targets: NDArray[Any], dtype: DTypeLike = np.float64) -> Batch:
-    """One batch of sequences `(time, features)`, padded with zeros to the longest.
+
+def pad(
+    sequences: Sequence[NDArray[Any]],
+    targets: NDArray[Any] | Sequence[NDArray[np.int64]],
+    dtype: DTypeLike = np.float64,
+) -> Batch:
+    """One batch of sequences `(time, features)`, or of symbols `(time,)`, padded to the longest.
+
+    Args:
+        sequences: at least one.
+        targets: an array, one a sequence along the first axis; or a list of arrays `(time,)` of classes.
+        dtype: of `x` where the sequences are not symbols. Default float64.
 
     Raises:
         ValueError: no sequence, or what `Batch` raises.
     """
     if not len(sequences):
         raise ValueError("sequences should hold at least one sequence, got none")
-    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-    x = np.zeros((len(sequences), lengths.max(), sequences[0].shape[1]), dtype)
-    for row, sequence in zip(x, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return Batch(x, lengths, targets)
+    x, lengths = _stack(sequences, 0, np.int64 if sequences[0].ndim == 1 else dtype)
+    if isinstance(targets, np.ndarray):
+        return Batch(x, lengths, targets)
+    return Batch(x, lengths, *_stack(targets, -1, np.int64))
+
+
+def _stack(arrays: Sequence[NDArray[Any]], filler: int, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Arrays of different lengths as one, and the lengths."""
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    stacked = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), filler, dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked, lengths
 
 
 def batches(
@@ -82,7 +115,7 @@ def batches(
         epoch: which pass over the data, at least 0; each has an order of its own. Default 0.
         bucket: fill batches with sequences of like length, so that little is padding; with a seed, sequences of equal
             length and the batches are still in random order. Default False.
-        dtype: of `x`. Default float64.
+        dtype: of `x` where the sequences are not symbols. Default float64.
 
     Raises:
         ValueError: a number out of range.
@@ -99,4 +132,5 @@ def batches(
     if bucket and random is not None:
         chunks = [chunks[i] for i in random.permutation(len(chunks))]
     for chunk in chunks:
-        yield pad([data.sequences[i] for i in chunk], data.targets[chunk], dtype)
+        chosen = data.take(chunk)
+        yield pad(chosen.sequences, chosen.targets, dtype)

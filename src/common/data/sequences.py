@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,25 +18,32 @@ class Sequences:
 
     Args:
         name: what the data set is called.
-        sequences: arrays `(time, features)` of float64, each at least one step long.
-        targets: one a sequence, along the first axis.
+        sequences: arrays `(time, features)` of float64, or `(time,)` of integers from 0, symbols; each at least one step
+            long.
+        targets: one a sequence, along the first axis; or a tuple of arrays `(time,)` of integers, one a sequence: a class
+            for every step, −1 where there is none, or what a sequence is to be translated into.
 
     Raises:
-        ValueError: no sequence; a sequence that is no `(time ≥ 1, features)`, of another width than the first, or not
-            finite; or a number of targets other than that of sequences.
+        ValueError: no sequence; a sequence without a step, of another width than the first, or not finite; a negative
+            symbol; or a number of targets other than that of sequences.
     """
 
     name: str
-    sequences: tuple[NDArray[np.float64], ...]
-    targets: NDArray[Any]
+    sequences: tuple[NDArray[Any], ...]
+    targets: NDArray[Any] | tuple[NDArray[np.int64], ...]
 
     def __post_init__(self) -> None:
         if not self.sequences:
             raise ValueError("sequences should hold at least one sequence, got none")
+        width = self.sequences[0].shape[1:]
         for i, sequence in enumerate(self.sequences):
-            if sequence.ndim != 2 or len(sequence) < 1 or sequence.shape[1] != self.sequences[0].shape[1]:
-                width = self.sequences[0].shape[-1]
-                raise ValueError(f"sequences[{i}] should have shape (time ≥ 1, {width}), got {sequence.shape}")
+            if sequence.shape[1:] != width or sequence.ndim not in (1, 2) or len(sequence) < 1:
+                expected = f"(time ≥ 1, {width[-1]})" if width else "(time ≥ 1,)"
+                raise ValueError(f"sequences[{i}] should have shape {expected}, got {sequence.shape}")
+            if not width and not (np.issubdtype(sequence.dtype, np.integer) and sequence.min() >= 0):
+                raise ValueError(
+                    f"sequences[{i}] should hold symbols, integers from 0, got {sequence.dtype} {sequence}"
+                )
             if not np.isfinite(sequence).all():
                 raise ValueError(f"sequences[{i}] should be finite, got NaN or infinity")
         if len(self.targets) != len(self.sequences):
@@ -47,11 +54,18 @@ class Sequences:
 
     @property
     def features(self) -> int:
-        return int(self.sequences[0].shape[1])
+        """The width of a step; of symbols 1."""
+        return 1 if self.sequences[0].ndim == 1 else int(self.sequences[0].shape[1])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.array([len(sequence) for sequence in self.sequences], np.int64)
+
+    def take(self, which: Iterable[int], name: str | None = None) -> Sequences:
+        """Some of the sequences with their targets, in the order asked for."""
+        chosen = list(which)
+        targets = tuple(self.targets[i] for i in chosen) if isinstance(self.targets, tuple) else self.targets[chosen]
+        return Sequences(name or self.name, tuple(self.sequences[i] for i in chosen), targets)
 
 
 def _vowels(seed: int) -> Sequences:

@@ -1,0 +1,208 @@
+"""A task's networks trained in either framework and scored: what `rnn-parity train` does, but for what it prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import checkpoint as checkpoints
+from common import models
+from common.checkpoint import Checkpoint
+from common.data.batches import batches
+from common.data.sequences import Sequences
+from common.decoding import beam_search
+from common.framework import Framework
+from common.models import Array, EncoderDecoder
+from common.parameters import CellName
+from common.tasks import Problem, Setting, problems
+from common.training import EVALUATION_BATCH, Diverged, Run
+
+Watch = Callable[[Run], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of one network's training.
+
+    Args:
+        problem, framework, cell, seed: which one.
+        parameters: how many numbers are trained.
+        scores: the problem's measures on the test data; empty if it failed.
+        seconds: of training and validation, in this process.
+        updates: done in all.
+        losses, norms, epochs: see `common.training.Run`.
+        failed: why it ended early, or None.
+    """
+
+    problem: str
+    framework: str
+    cell: CellName
+    seed: int
+    parameters: int
+    scores: Mapping[str, float]
+    seconds: float
+    updates: int
+    losses: Sequence[float]
+    norms: Sequence[float]
+    epochs: Sequence[Mapping[str, float]]
+    failed: str | None = None
+
+
+def run_folder(output: Path, problem: Problem, framework: str, cell: CellName, seed: int) -> Path:
+    """Where a network's checkpoints go."""
+    return output / f"{problem.name.replace(' ', '-')}-{framework}-{cell}-{seed}"
+
+
+def make_run(
+    problem: Problem,
+    cell: CellName,
+    seed: int,
+    *,
+    task: str,
+    setting: Setting,
+    dtype: str | None = None,
+    folder: Path | None = None,
+    resume: Checkpoint | None = None,
+    watch: Watch | None = None,
+    save_seconds: float = 15.0,
+) -> Run:
+    """The training of one cell's network on a problem.
+
+    Args:
+        problem: of the task in the setting.
+        cell: whose network.
+        seed: of the weights and the order of the data.
+        task, setting: what a checkpoint says of where it belongs.
+        dtype: instead of the recipe's.
+        folder, resume, watch, save_seconds: see `common.training.Run`.
+    """
+    model, recipe = problem.model(cell), replace(problem.recipe(cell), seed=seed)
+    if dtype is not None:
+        recipe = replace(recipe, dtype=dtype)  # type: ignore[arg-type]
+    return Run(
+        model,
+        recipe,
+        problem.train,
+        models.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
+        validation=problem.validation,
+        folder=folder,
+        about={"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed, **problem.about},
+        resume=resume,
+        watch=watch,
+        save_seconds=save_seconds,
+    )
+
+
+def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -> Outcome:
+    """Train a network, or go on with it, and score it on the test data."""
+    start = time.monotonic()
+    scores: Mapping[str, float] = {}
+    failed = None
+    try:
+        network = twin.train(run, device=device)
+    except Diverged as error:
+        failed = str(error)
+    seconds = time.monotonic() - start
+    if failed is None:
+        scores = problem.score(answers(twin, network, problem.test, beam=problem.beam))
+    return Outcome(
+        problem=problem.name,
+        framework=twin.name,
+        cell=run.about["cell"],
+        seed=run.recipe.seed,
+        parameters=sum(int(np.prod(shape)) for shape in models.shapes(run.model).values()),
+        scores=scores,
+        seconds=seconds,
+        updates=run.position.update,
+        losses=run.losses,
+        norms=run.norms,
+        epochs=run.epochs,
+        failed=failed,
+    )
+
+
+def answers(twin: Framework, network: Any, data: Sequences, *, beam: int = 4) -> list[Array]:
+    """A network's answer to every sequence, as `Problem.score` takes them."""
+    found: list[Array] = []
+    for batch in batches(data, EVALUATION_BATCH, dtype=network.dtype if isinstance(network.dtype, str) else "float32"):
+        if isinstance(network.described, EncoderDecoder):
+            state = twin.encode(network, batch)
+            longest = 2 * batch.x.shape[1] + 5
+            found += beam_search(lambda symbols, h: twin.step(network, symbols, h), state, width=beam, longest=longest)
+        elif network.described.head == "steps":
+            outputs = twin.predict(network, batch)
+            found += [row[:length] for row, length in zip(outputs, batch.lengths, strict=True)]
+        else:
+            found += list(twin.predict(network, batch))
+    return found
+
+
+def resume(path: Path) -> tuple[Problem, Checkpoint]:
+    """A checkpoint, and the problem that it belongs to.
+
+    Raises:
+        FileNotFoundError, BadCheckpoint: see `common.checkpoint.load`.
+        ValueError: there is no such problem.
+    """
+    checkpoint = checkpoints.load(path)
+    about = checkpoint.about
+    for problem in problems(about.get("task", ""), about.get("setting", "")):
+        if problem.name == about.get("problem"):
+            return problem, checkpoint
+    raise ValueError(f"checkpoint should be of a task's problem, got {about.get('problem')!r} of {about.get('task')!r}")
+
+
+def check_no_checkpoints(output: Path) -> None:
+    """Refuse to begin where another run's checkpoints are.
+
+    Raises:
+        FileExistsError: there are some.
+    """
+    found = sorted(output.glob("*/checkpoint-*.json"))
+    if found:
+        raise FileExistsError(
+            f"output should be free of checkpoints, got {found[0]}: go on with them by --resume, or name another folder"
+        )
+
+
+def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """A row for every framework and cell: the measures' means over the seeds and, of several, their spread."""
+    rows = []
+    for framework, cell in dict.fromkeys((each.framework, each.cell) for each in outcomes):
+        own = [
+            each for each in outcomes if (each.problem, each.framework, each.cell) == (problem.name, framework, cell)
+        ]
+        if not own:
+            continue
+        scored = [each for each in own if each.failed is None]
+        rows.append(
+            {
+                "framework": framework,
+                "cell": cell,
+                "parameters": own[0].parameters,
+                "seeds": len(own),
+                "scores": {
+                    name: {
+                        "mean": float(np.mean([each.scores[name] for each in scored])),
+                        "low": min(each.scores[name] for each in scored),
+                        "high": max(each.scores[name] for each in scored),
+                    }
+                    for name in problem.lower_is_better
+                    if scored
+                },
+                "seconds": sum(each.seconds for each in own),
+                "updates": sum(each.updates for each in own),
+                "failed": [each.failed for each in own if each.failed],
+            }
+        )
+    return rows
+
+
+def as_dict(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as plain data, for JSON."""
+    return asdict(outcome)

@@ -1,0 +1,238 @@
+"""Why gradients vanish or explode: how far back through time a loss reaches, in each cell.
+
+∂L/∂h_{t−k} is ∂L/∂h_t times the Jacobians of the k steps between, so it shrinks or grows as their norms do (Bengio, Simard
+& Frasconi 1994; Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063). Both are measured here, by the oracle and by each
+framework: the gradient by back-propagation from the last step, the Jacobian ∂s_t/∂s_{t−1} of the whole state s, which is h
+or (h, c), a row at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common import equations, models
+from common.comparison import environment, run_oracle
+from common.data import Sequences, adding
+from common.framework import Array, Case, Framework, Result, State
+from common.models import Network, Stack
+from common.parameters import CELLS, CellName, Parameters
+from common.recipe import Recipe
+from common.training import Diverged, Run
+
+Runner = Callable[[Case], Result]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """How a gradient travels back.
+
+    Attributes:
+        lags: k, the number of steps back from the last.
+        gradients: ‖∂L/∂h_{t−k}‖ for each lag, where L is a random direction of h_t; of an LSTM of h and c together, since
+            both carry what is remembered. The mean over sequences of its logarithm, as a number.
+        jacobians: the largest singular value of the step's Jacobian that ends at t − k, likewise.
+    """
+
+    lags: Array
+    gradients: Array
+    jacobians: Array
+
+
+def scaled(parameters: Parameters, factor: float) -> Parameters:
+    """A layer whose recurrent matrices are multiplied by a factor."""
+    recurrent = {parameters.kind.recurrent_weight(gate) for gate in parameters.kind.gates}
+    weights = {name: array * factor if name in recurrent else array for name, array in parameters.items()}
+    return Parameters(parameters.cell, weights, parameters.reset_after)
+
+
+def flow(parameters: Parameters, x: Array, lags: Sequence[int], twin: Framework | None = None, seed: int = 0) -> Flow:
+    """Measure how a gradient travels back through a layer.
+
+    Args:
+        parameters: the layer.
+        x: sequences `(batch, time, input)`, longer than the largest lag.
+        lags: k, each from 0.
+        twin: the framework that measures. Default None: the oracle.
+        seed: of the direction. Default 0.
+
+    Raises:
+        ValueError: a lag that is out of range.
+    """
+    time = x.shape[1]
+    if min(lags) < 0 or max(lags) >= time:
+        raise ValueError(f"lags should be from 0 to {time - 1}, got {min(lags)} to {max(lags)}")
+    states = _states(parameters, x)
+    d_final = _direction(states[-1], seed)
+    layer = None if twin is None else twin.make(parameters)
+    gradients, jacobians = [], []
+
+    def run(case: Case) -> Result:
+        return run_oracle(case).result if twin is None else twin.run(layer, case)
+
+    for k in lags:
+        start = time - 1 - k
+        gradients.append(_norms(_state_gradients(parameters, x[:, start + 1 :], states[start], d_final, run)))
+        jacobians.append(_spectral_norms(parameters, x[:, start], _before(states, start), run))
+    return Flow(np.array(lags), *(np.exp(np.log(np.array(each)).mean(1)) for each in (gradients, jacobians)))
+
+
+def _states(parameters: Parameters, x: Array) -> list[State]:
+    """The state after every step, from zeros."""
+    states: list[State] = []
+    state: State | None = None
+    for t in range(x.shape[1]):
+        state = equations.unroll(parameters, x[:, t : t + 1], state).final
+        states.append(state)
+    return states
+
+
+def _before(states: Sequence[State], t: int) -> State:
+    return states[t - 1] if t else tuple(np.zeros_like(array) for array in states[0])
+
+
+def _direction(final: State, seed: int) -> State:
+    """∂L/∂ the last state: a unit vector on h a sequence, nothing on c."""
+    d_h = np.random.default_rng(seed).standard_normal(final[0].shape)
+    d_h /= np.linalg.norm(d_h, axis=1, keepdims=True)
+    return (d_h, *(np.zeros_like(array) for array in final[1:]))
+
+
+def _state_gradients(parameters: Parameters, x: Array, state: State, d_final: State, run: Runner) -> list[Array]:
+    """∂L/∂ the state from which the steps `x` start."""
+    if x.shape[1] == 0:
+        return list(d_final)
+    d_outputs = np.zeros((*x.shape[:2], parameters.hidden_size))
+    result = run(Case(parameters, x, state, None, d_outputs, d_final))
+    return [result.gradients[f"{name}_0"] for name in parameters.kind.states]
+
+
+def _norms(gradients: Sequence[Array]) -> Array:
+    return np.asarray(np.linalg.norm(np.concatenate(gradients, 1), axis=1))
+
+
+def _spectral_norms(parameters: Parameters, x_t: Array, state: State, run: Runner) -> Array:
+    """The largest singular value of ∂s_t/∂s_{t−1}, for each sequence: every row is the gradient of one part of s_t."""
+    batch, size = len(x_t), len(state) * parameters.hidden_size
+    rows = np.tile(np.eye(size), (batch, 1))
+    case = Case(
+        parameters,
+        np.repeat(x_t, size, 0)[:, None],
+        tuple(np.repeat(array, size, 0) for array in state),
+        None,
+        np.zeros((batch * size, 1, parameters.hidden_size)),
+        tuple(np.split(rows, len(state), 1)),
+    )
+    result = run(case)
+    jacobian = np.concatenate([result.gradients[f"{name}_0"] for name in parameters.kind.states], 1)
+    return np.asarray(np.linalg.norm(jacobian.reshape(batch, size, size), 2, axis=(1, 2)))
+
+
+def agreement(flows: Mapping[str, Flow]) -> float:
+    """The largest relative deviation of any flow from the first."""
+    first, *others = flows.values()
+    return max(
+        float(np.max(np.abs(getattr(other, part) - getattr(first, part)) / getattr(first, part)))
+        for other in others
+        for part in ("gradients", "jacobians")
+    )
+
+
+# What `rnn-parity gradients` measures
+
+LENGTH, COUNT, HIDDEN, SCALES = 60, 960, 24, (0.7, 1.0, 1.4)
+LAGS = (0, 1, 2, 4, 8, 12, 20, 30, 40, 50)
+
+
+def network(cell: CellName) -> Network:
+    """The network whose gradients are looked at: one layer on the adding problem."""
+    return Network(Stack(cell, 2, HIDDEN), 1, "forecast")
+
+
+def trained(
+    twin: Framework,
+    cell: CellName,
+    scale: float,
+    *,
+    recipe: Recipe | None = None,
+    watch: Callable[[Run], None] | None = None,
+) -> tuple[Parameters, Parameters, Run]:
+    """A layer before and after training on the adding problem, its recurrent weights scaled at the start.
+
+    Args:
+        twin: the framework that trains.
+        cell: which.
+        scale: of the recurrent matrices, orthogonal otherwise.
+        recipe: how it is trained. Default Adam, clipped, 300 updates.
+        watch: called after every update.
+
+    Returns:
+        The layer's weights at the start and at the end, and the run.
+    """
+    data = adding(COUNT, LENGTH, seed=1)
+    data = Sequences("adding", data.sequences, data.targets[:, None])
+    model = network(cell)
+    weights = models.initial_weights(model, 0)
+    start = scaled(models.recurrent_parameters(model.stack, weights, "layer1/forward/"), scale)
+    weights |= {f"layer1/forward/{name}": array for name, array in start.items()}
+    recipe = recipe or Recipe(learning_rate=0.003, clip_norm=1.0, epochs=10, dtype="float64")
+    run = Run(model, recipe, data, weights, watch=watch)
+    end = models.recurrent_parameters(model.stack, twin.weights(twin.train(run)), "layer1/forward/")
+    return start, end, run
+
+
+# A SimpleRNN whose gradients explode: large recurrent weights and plain gradient descent.
+EXPLODING_SCALE, EXPLODING_RATE = 1.4, 0.02
+
+
+def clipping(twin: Framework, limits: Sequence[float] = (1.0, 0.0)) -> list[dict[str, Any]]:
+    """How clipping changes training where gradients explode: the curves with each limit, 0 being none, as plain data."""
+    found = []
+    for limit in limits:
+        recipe = Recipe("sgd", learning_rate=EXPLODING_RATE, momentum=0.9, clip_norm=limit, epochs=10, dtype="float64")
+        losses: list[float] = []
+        norms: list[float] = []
+
+        def watch(run: Run, losses: list[float] = losses, norms: list[float] = norms) -> None:
+            losses[:], norms[:] = run.losses, run.norms
+
+        ended = ""
+        try:
+            trained(twin, "SimpleRNN", EXPLODING_SCALE, recipe=recipe, watch=watch)
+        except Diverged:
+            ended = f", until the loss was infinite after {len(losses)} updates"
+        last = float(np.mean(losses[-30:]))
+        said = (
+            f"{'clipped at ' + format(limit, 'g') if limit else 'not clipped'}: largest ‖gradient‖ {max(norms):.2g}, "
+        )
+        said += f"last loss {last:.2g}{ended}"
+        found.append({"clip_norm": limit, "losses": losses, "norms": norms, "said": said})
+    return found
+
+
+def measure(
+    twins: Sequence[Framework], *, progress: Callable[[str, float], None] = lambda what, share: None
+) -> dict[str, Any]:
+    """Gradient flow of every cell, at the start and after training, by the oracle and each framework, as plain data.
+
+    Args:
+        twins: the frameworks; the first one trains.
+        progress: told what is being done, and which share of the whole is.
+    """
+    x = np.stack(adding(8, LENGTH, seed=2).sequences)
+    rows: list[dict[str, Any]] = []
+    cases = [(cell, scale) for cell in CELLS for scale in SCALES]
+    for index, (cell, scale) in enumerate(cases):
+        progress(f"{cell}, recurrent weights × {scale:g}", index / (len(cases) + 1))
+        start, end, _ = trained(twins[0], cell, scale)
+        for when, parameters in (("at initialisation", start), ("after training", end)):
+            flows = {"oracle": flow(parameters, x, LAGS)}
+            flows |= {twin.name: flow(parameters, x, LAGS, twin) for twin in twins}
+            for by, found in flows.items():
+                row = {"cell": cell, "scale": scale, "when": when, "by": by, "agreement": agreement(flows)}
+                rows.append(row | {name: getattr(found, name).tolist() for name in ("lags", "gradients", "jacobians")})
+    progress("clipping", len(cases) / (len(cases) + 1))
+    return {"environment": environment(twins), "rows": rows, "clipping": clipping(twins[0])}

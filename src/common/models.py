@@ -1,0 +1,264 @@
+"""Networks described once, as plain data; each twin builds them from its framework's parts and our layers.
+
+A network turns symbols into vectors, or takes features as they are, runs recurrent layers over them, in one direction or
+both, and reads off y_t = W_hy h_t + b_y (document, "Training"). Its weights are arrays under the document's names, whatever
+the framework:
+
+    E                           (symbols, embedding): a row a symbol
+    layer1/forward/W_ii …       a recurrent layer and direction, named by `common.parameters`
+    layer1/backward/W_ii …
+    W_hy, b_y                   (outputs, width of h), (outputs,)
+
+An encoder–decoder's begin with `encoder/` and `decoder/`. Every name is one parameter that is trained: where a packing adds
+two biases, the second stays 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from common.parameters import CELLS, CellName, Parameters, initialise, one_of
+
+Head = Literal["sequence", "steps", "forecast"]
+HEADS: tuple[Head, ...] = ("sequence", "steps", "forecast")
+Array = NDArray[Any]
+Weights = dict[str, Array]
+
+
+def _at_least(argument: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{argument} should be at least {least}, got {value}")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Recurrent layers on one another, over symbols or features.
+
+    Args:
+        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        inputs: features a step or, with `embedding`, how many symbols there are.
+        hidden: width of h_t in each direction.
+        embedding: width of a symbol's vector; 0, the default, where steps are features.
+        layers: how many. Default 1.
+        bidirectional: whether each layer runs in both directions, its outputs side by side. Default False.
+        dropout: share of a layer's outputs that is dropped in training before they go on. Default 0.
+        reset_after: the form of the GRU. Default True.
+
+    Raises:
+        ValueError: an unknown cell or a number out of range.
+    """
+
+    cell: CellName
+    inputs: int
+    hidden: int
+    embedding: int = 0
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    reset_after: bool = True
+
+    def __post_init__(self) -> None:
+        one_of("cell", self.cell, list(CELLS))
+        for name, least in (("inputs", 1), ("hidden", 1), ("embedding", 0), ("layers", 1)):
+            _at_least(name, getattr(self, name), least)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout should be at least 0 and below 1, got {self.dropout}")
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("forward", "backward") if self.bidirectional else ("forward",)
+
+    @property
+    def width(self) -> int:
+        """Of the outputs: directions · hidden."""
+        return len(self.directions) * self.hidden
+
+    def input_size(self, layer: int) -> int:
+        """Of a layer's inputs; layers are counted from 1."""
+        return (self.embedding or self.inputs) if layer == 1 else self.width
+
+    def recurrent(self) -> Iterator[tuple[str, int]]:
+        """The prefix of each layer and direction's weights, and the width of its inputs."""
+        for layer in range(1, self.layers + 1):
+            for direction in self.directions:
+                yield f"layer{layer}/{direction}/", self.input_size(layer)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A stack and y_t = W_hy h_t + b_y.
+
+    Args:
+        stack: the layers.
+        outputs: width of y_t.
+        head: `"sequence"`: one y, from the state after each sequence's last step (in both directions), scores of classes;
+            `"steps"`: scores of classes at every step; `"forecast"`: one y of numbers, as `"sequence"`. Training minimises
+            the cross-entropy in nats, or the mean squared error of a forecast, a mean over all targets of a batch.
+
+    Raises:
+        ValueError: an unknown head or a number out of range.
+    """
+
+    stack: Stack
+    outputs: int
+    head: Head
+
+    def __post_init__(self) -> None:
+        one_of("head", self.head, HEADS)
+        _at_least("outputs", self.outputs, 1)
+
+    def stacks(self) -> dict[str, Stack]:
+        """The stacks by the prefix of their weights."""
+        return {"": self.stack}
+
+    @property
+    def output_width(self) -> int:
+        """Width of the h_t that the output layer reads."""
+        return self.stack.width
+
+
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """One sequence of symbols into another (Sutskever, Vinyals & Le 2014, arXiv 1409.3215; Cho et al. 2014, 1406.1078).
+
+    The encoder's final state, its directions side by side, is the decoder's first. The decoder reads the symbol before, 0 at
+    the start, and scores the next; symbol 0 also ends a sequence.
+
+    Args:
+        encoder: over the source's symbols.
+        decoder: over the target's, in one direction, as many layers deep, as wide as the encoder's outputs.
+
+    Raises:
+        ValueError: the two do not fit.
+    """
+
+    encoder: Stack
+    decoder: Stack
+
+    def __post_init__(self) -> None:
+        if not (self.encoder.embedding and self.decoder.embedding):
+            raise ValueError("encoder and decoder should embed symbols, got embedding=0")
+        expected = (self.encoder.cell, self.encoder.layers, self.encoder.width, False)
+        came = (self.decoder.cell, self.decoder.layers, self.decoder.hidden, self.decoder.bidirectional)
+        if came != expected:
+            raise ValueError(f"decoder should be of cell, layers, hidden, bidirectional {expected}, got {came}")
+
+    def stacks(self) -> dict[str, Stack]:
+        """The stacks by the prefix of their weights."""
+        return {"encoder/": self.encoder, "decoder/": self.decoder}
+
+    @property
+    def head(self) -> Head:
+        return "steps"
+
+    @property
+    def outputs(self) -> int:
+        return self.decoder.inputs
+
+    @property
+    def output_width(self) -> int:
+        """Width of the h_t that the output layer reads."""
+        return self.decoder.width
+
+
+Model = Network | EncoderDecoder
+
+
+def to_dict(model: Model) -> dict[str, Any]:
+    """A model as plain data, for JSON."""
+    return {"kind": type(model).__name__, **asdict(model)}
+
+
+def from_dict(data: Mapping[str, Any]) -> Model:
+    """A model from what `to_dict` gave.
+
+    Raises:
+        ValueError: it describes no model.
+    """
+    fields = dict(data)
+    try:
+        kind = fields.pop("kind")
+        if kind == "EncoderDecoder":
+            return EncoderDecoder(Stack(**fields["encoder"]), Stack(**fields["decoder"]))
+        one_of("kind", kind, ["Network", "EncoderDecoder"])
+        return Network(**fields | {"stack": Stack(**fields["stack"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"model should be described by its fields, got {dict(data)}: {error}") from None
+
+
+def shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight, by name and in order."""
+    found: dict[str, tuple[int, ...]] = {}
+    for prefix, stack in model.stacks().items():
+        if stack.embedding:
+            found[f"{prefix}E"] = (stack.inputs, stack.embedding)
+        for name, width in stack.recurrent():
+            drawn = initialise(stack.cell, width, stack.hidden, reset_after=stack.reset_after)
+            found |= {f"{prefix}{name}{weight}": array.shape for weight, array in drawn.items()}
+    return found | {"W_hy": (model.outputs, model.output_width), "b_y": (model.outputs,)}
+
+
+def initial_weights(model: Model, seed: int = 0, dtype: DTypeLike = np.float64, *, memory: int = 0) -> Weights:
+    """Fresh weights, the same for either framework.
+
+    Matrices of inputs and of the output layer are drawn from U(−a, a), a = √(6 / (rows + columns)) (Glorot & Bengio 2010),
+    recurrent ones are orthogonal (Saxe et al. 2014, arXiv 1312.6120), E is N(0, 1), biases are 0, the forget gate's 1 (Gers
+    et al. 2000).
+
+    Args:
+        model: whose.
+        seed: default 0.
+        dtype: default float64.
+        memory: a number of steps to be remembered, more than 1: the gates' biases then say so from the start: b_f = −b_i, or
+            b_z, is the logarithm of a number drawn from U(1, memory − 1) (Tallec & Ollivier 2018, arXiv 1804.11188).
+            Default 0: not.
+    """
+    random = np.random.default_rng(seed)
+    weights: Weights = {}
+    for name, shape in shapes(model).items():
+        last = name.rpartition("/")[2]
+        if last == "E":
+            weights[name] = random.standard_normal(shape)
+        elif last.startswith("b_"):
+            weights[name] = np.ones(shape) if last == "b_f" else np.zeros(shape)
+        elif last.startswith("W_h") and last != "W_hy":
+            q, r = np.linalg.qr(random.standard_normal(shape))
+            weights[name] = q * np.sign(np.diag(r))
+        else:
+            weights[name] = random.uniform(-1, 1, shape) * np.sqrt(6 / sum(shape))
+    if memory > 1:
+        for name in weights:
+            prefix, _, last = name.rpartition("/")
+            if last in ("b_f", "b_z"):
+                weights[name] = np.log(random.uniform(1, max(2, memory - 1), weights[name].shape))
+            if last == "b_f":
+                weights[f"{prefix}/b_i"] = -weights[name]
+    return {name: array.astype(dtype) for name, array in weights.items()}
+
+
+def check_weights(model: Model, weights: Mapping[str, Array]) -> None:
+    """Whether these are a model's weights.
+
+    Raises:
+        ValueError: one is missing, superfluous, misshapen or not finite.
+    """
+    expected = shapes(model)
+    if set(expected) != set(weights):
+        lacking, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+        raise ValueError(f"weights should be those of the model: lacking {lacking}, unknown {unknown}")
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"{name} should have shape {shape}, got {weights[name].shape}")
+        if not np.isfinite(weights[name]).all():
+            raise ValueError(f"{name} should be finite, got NaN or infinity")
+
+
+def recurrent_parameters(stack: Stack, weights: Mapping[str, Array], prefix: str) -> Parameters:
+    """One layer and direction's weights, out of all of a model's: those whose names begin with `prefix`."""
+    own = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
+    return Parameters(stack.cell, own, stack.reset_after)

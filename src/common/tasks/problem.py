@@ -1,0 +1,55 @@
+"""What a task is: data in their splits, a network and a recipe for each cell, a baseline, and how answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from common.data.sequences import Sequences
+from common.models import Array, Model
+from common.parameters import CellName
+from common.recipe import Recipe
+
+Setting = Literal["tiny", "quick", "full"]
+SETTINGS: tuple[Setting, ...] = ("tiny", "quick", "full")
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A task made ready to be trained on.
+
+    Args:
+        name: of the task, with its size if it comes in several: `"adding 100"`.
+        train: what updates are made on.
+        validation: what early stopping looks at, or None. No sequence of it is in `train`.
+        test: what is scored. No sequence of it is in `train` or `validation`.
+        model: the network of a cell.
+        recipe: how that is trained, with seed 0.
+        score: the measures of the answers to the test sequences, by name. An answer is, by the model: scores of the classes
+            `(outputs,)` of a sequence, numbers `(outputs,)` of a forecast, scores `(time, outputs)` of every step, or, of an
+            encoder–decoder, the symbols that it wrote, without the end.
+        baselines: the same measures, or some of them, of what the networks have to beat, by the baseline's name.
+        lower_is_better: whether a measure is an error, by its name, for every measure.
+        memory: see `common.models.initial_weights`. Default 0.
+        beam: how many beginnings an encoder–decoder keeps when it writes. Default 4.
+        seeds: how many times a network is trained, from different weights. Default 1.
+        published: what others report, by who. Default nothing.
+        about: what is needed to use the network: alphabets, names of classes, scales; plain data. Default nothing.
+    """
+
+    name: str
+    train: Sequences
+    validation: Sequences | None
+    test: Sequences
+    model: Callable[[CellName], Model]
+    recipe: Callable[[CellName], Recipe]
+    score: Callable[[Sequence[Array]], Scores]
+    baselines: Callable[[], Mapping[str, Scores]]
+    lower_is_better: Mapping[str, bool]
+    memory: int = 0
+    beam: int = 4
+    seeds: int = 1
+    published: Mapping[str, Scores] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,283 @@
+"""A run of training, but for the arithmetic: order of the data, learning rate, curves, validation, stopping, checkpoints.
+
+A twin takes the batches that a `Run` hands out, updates its weights, and reports to the `Run`; so both do the same, and
+either goes on where the other stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common import checkpoint as checkpoints
+from common.checkpoint import Checkpoint, Position
+from common.data.batches import Batch, batches
+from common.data.sequences import Sequences
+from common.models import Array, Model, Weights
+from common.recipe import Recipe
+
+EVALUATION_BATCH = 128
+
+
+class Snapshot(NamedTuple):
+    """What a twin holds at a moment; see `Checkpoint` for the fields."""
+
+    weights: Weights
+    moments: Mapping[str, Weights]
+    random: Mapping[str, Array]
+
+
+class Figures(NamedTuple):
+    """How good outputs are: means over all targets.
+
+    Attributes:
+        loss: cross-entropy in nats, or squared error.
+        metric: the share of targets that score highest, or the root of the squared error.
+    """
+
+    loss: float
+    metric: float
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+def digest(data: Sequences) -> str:
+    """A digest of sequences and targets, to tell whether they are the ones that a run began with."""
+    found = hashlib.sha256()
+    for array in (*data.sequences, *(data.targets if isinstance(data.targets, tuple) else (data.targets,))):
+        found.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def figures(model: Model, batch: Batch, outputs: Array) -> tuple[Figures, int]:
+    """The figures of a batch's outputs, and over how many targets they are; steps whose target is −1 do not count."""
+    outputs = np.asarray(outputs, np.float64)
+    if model.head == "forecast":
+        mean = float(np.mean((outputs - batch.targets) ** 2))
+        return Figures(mean, math.sqrt(mean)), len(batch)
+    targets = batch.targets.reshape(-1)
+    scores = outputs.reshape(-1, outputs.shape[-1])[targets >= 0]
+    targets = targets[targets >= 0]
+    highest = scores.max(1)
+    nats = highest + np.log(np.exp(scores - highest[:, None]).sum(1)) - scores[np.arange(len(targets)), targets]
+    return Figures(float(nats.mean()), float((scores.argmax(1) == targets).mean())), len(targets)
+
+
+def evaluate(model: Model, predict: Callable[[Batch], Array], data: Sequences, dtype: str = "float32") -> Figures:
+    """The figures of a data set.
+
+    Args:
+        model: what is evaluated.
+        predict: a batch's outputs.
+        data: the sequences.
+        dtype: of features. Default float32.
+    """
+    loss = metric = 0.0
+    count = 0
+    forecast = model.head == "forecast"
+    for batch in batches(data, EVALUATION_BATCH, bucket=True, dtype=dtype):
+        found, targets = figures(model, batch, predict(batch))
+        loss += found.loss * targets
+        metric += found.metric * targets
+        count += targets
+    return Figures(loss / count, math.sqrt(loss / count) if forecast else metric / count)
+
+
+@dataclass(eq=False)
+class Run:
+    """One network's training, from the beginning or from a checkpoint.
+
+    Args:
+        model: what is trained.
+        recipe: how.
+        train: the data.
+        weights: to begin with.
+        validation: data that no update sees, evaluated after every epoch. Default none.
+        folder: where checkpoints go. Default none: none are written.
+        about: what a checkpoint should hold besides, as plain data.
+        save_seconds: how often a checkpoint is written; there is one at the end in any case. Default 15.
+        resume: the checkpoint to go on from.
+        watch: called after every update and epoch. Default none.
+        updates: stop after so many updates in all. Default: after the recipe's epochs.
+
+    Attributes:
+        position: how far it has come.
+        losses, norms: of every update so far.
+        epochs: of every epoch so far, the validation data's figures.
+        best: the weights of the lowest validation loss, where the recipe has `patience`.
+
+    Raises:
+        ValueError: a checkpoint of another model, recipe or data; or `patience` without validation data.
+    """
+
+    model: Model
+    recipe: Recipe
+    train: Sequences
+    weights: Weights
+    validation: Sequences | None = None
+    folder: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    save_seconds: float = 15.0
+    resume: Checkpoint | None = None
+    watch: Callable[[Run], None] | None = None
+    updates: int | None = None
+
+    position: Position = Position()
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    epochs: list[Mapping[str, float]] = field(default_factory=list)
+    best: Weights = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.recipe.patience and self.validation is None:
+            raise ValueError("validation should be given where the recipe has patience, got None")
+        self._data = digest(self.train)
+        self._saved = time.monotonic()
+        if self.resume is not None:
+            for name in ("model", "recipe"):
+                if getattr(self.resume, name) != getattr(self, name):
+                    raise ValueError(f"resume should be of {getattr(self, name)}, got {getattr(self.resume, name)}")
+            if self.resume.data != self._data:
+                raise ValueError("resume should have been trained on the same data, got a checkpoint of others")
+            self.position, self.weights, self.best = self.resume.position, self.resume.weights, dict(self.resume.best)
+            self.losses, self.norms = self.resume.losses.tolist(), self.resume.norms.tolist()
+            self.epochs = list(self.resume.epochs)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return -(-len(self.train) // self.recipe.batch_size)
+
+    @property
+    def total(self) -> int:
+        """How many updates the whole run has."""
+        whole = self.recipe.epochs * self.batches_per_epoch
+        return whole if self.updates is None else min(whole, self.updates)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return self.recipe.rate(self.position.update, self.recipe.epochs * self.batches_per_epoch)
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the update before."""
+        return self.recipe.rate(max(0, self.position.update - 1), self.recipe.epochs * self.batches_per_epoch)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all updates are done, or as many epochs as the recipe is patient brought no lower loss."""
+        if self.position.update >= self.total:
+            return True
+        losses = [epoch["loss"] for epoch in self.epochs]
+        patience = self.recipe.patience
+        return bool(patience and len(losses) - 1 - int(np.argmin(losses or [0])) >= patience)
+
+    @property
+    def final_weights(self) -> Weights | None:
+        """The weights to end with, if they are not the last ones."""
+        return self.best or None
+
+    @property
+    def left(self) -> int:
+        """How many batches of the present epoch are still to come."""
+        return min(self.batches_per_epoch - self.position.batch, self.total - self.position.update)
+
+    def remaining(self) -> Iterator[Batch]:
+        """The batches of the present epoch that are still to come."""
+        recipe, position = self.recipe, self.position
+        left = self.left
+        every = batches(
+            self.train,
+            recipe.batch_size,
+            seed=recipe.seed,
+            epoch=position.epoch,
+            bucket=recipe.bucket,
+            dtype=recipe.dtype,
+        )
+        for index, batch in enumerate(every):
+            if position.batch <= index < position.batch + left:
+                yield batch
+
+    def record(self, loss: float, norm: float, snapshot: Callable[[], Snapshot], framework: str) -> None:
+        """An update is done.
+
+        Args:
+            loss: before the update.
+            norm: of the gradients before they were clipped.
+            snapshot: what the twin holds now.
+            framework: the twin's name.
+
+        Raises:
+            Diverged: the loss or the norm is not finite.
+        """
+        at = self.position
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise Diverged(
+                f"loss and norm of the gradients should be finite, got {loss} and {norm} at update {at.update}"
+            )
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.position = Position(at.epoch, at.batch + 1, at.update + 1)
+        # The end of an epoch is saved once its validation is done.
+        whole = self.position.batch == self.batches_per_epoch or self.position.update == self.total
+        if not whole and time.monotonic() - self._saved >= self.save_seconds:
+            self.save(snapshot(), framework)
+        if self.watch is not None:
+            self.watch(self)
+
+    def end_epoch(self, predict: Callable[[Batch], Array], snapshot: Callable[[], Snapshot], framework: str) -> None:
+        """The batches of an epoch are done: evaluate, remember the best weights, save."""
+        if self.validation is not None:
+            found = evaluate(self.model, predict, self.validation, self.recipe.dtype)
+            losses = [epoch["loss"] for epoch in self.epochs]
+            self.epochs.append({"update": self.position.update, **found._asdict()})
+            if self.recipe.patience and found.loss < min(losses, default=math.inf):
+                self.best = snapshot().weights
+        if self.position.batch == self.batches_per_epoch:
+            self.position = Position(self.position.epoch + 1, 0, self.position.update)
+        if self.finished or time.monotonic() - self._saved >= self.save_seconds:
+            self.save(snapshot(), framework)
+        if self.watch is not None:
+            self.watch(self)
+
+    def save(self, snapshot: Snapshot, framework: str) -> None:
+        """Write a checkpoint, if there is a folder for it."""
+        if self.folder is None:
+            return
+        checkpoints.save(
+            Checkpoint(
+                model=self.model,
+                recipe=self.recipe,
+                framework=framework,
+                position=self.position,
+                weights=snapshot.weights,
+                moments=snapshot.moments,
+                random=snapshot.random,
+                best=self.best,
+                losses=np.array(self.losses),
+                norms=np.array(self.norms),
+                epochs=tuple(self.epochs),
+                data=self._data,
+                about=self.about,
+            ),
+            self.folder,
+        )
+        self._saved = time.monotonic()
+
+    def velocity(self, form: str) -> Mapping[str, Array]:
+        """SGD's momentum in the checkpoint, as `"velocity"` or as `"sum"` = −velocity / α; rounded only if it is in the other."""
+        moments = self.resume.moments if self.resume is not None else {}
+        if form == "sum" and "velocity" in moments:
+            return {name: array / -self.last_rate for name, array in moments["velocity"].items()}
+        if form == "velocity" and "sum" in moments:
+            return {name: array * -self.last_rate for name, array in moments["sum"].items()}
+        return moments.get(form, {})

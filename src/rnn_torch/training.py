@@ -1,0 +1,130 @@
+"""Training the way PyTorch's users do it: a loop and `torch.optim`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.data.batches import Batch
+from common.models import Array, Weights
+from common.recipe import Recipe
+from common.training import Run, Snapshot
+from rnn_torch import models
+
+name = "torch"
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser of the network's trained parameters."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(trained, recipe.learning_rate, recipe.momentum)
+    betas = (recipe.beta_1, recipe.beta_2)
+    return torch.optim.Adam(trained, recipe.learning_rate, betas, recipe.epsilon)
+
+
+def loss(network: Any, batch: Batch) -> Tensor:
+    """Cross-entropy in nats, or squared error: the mean over all targets; steps whose target is −1 do not count."""
+    x, lengths, targets = models.inputs(network, batch)
+    outputs = network(x, lengths, targets)
+    if network.described.head == "forecast":
+        return nn.functional.mse_loss(outputs, targets)
+    return nn.functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=-1)
+
+
+def clip(gradients: list[Tensor], limit: float) -> Tensor:
+    """The gradients' norm; they are multiplied by min(1, limit / norm), in place, unless the limit is 0.
+
+    `nn.utils.clip_grad_norm_` divides by norm + 1e-6, so what it leaves is a little shorter.
+    """
+    norm = nn.utils.get_total_norm(gradients)
+    if limit:
+        torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
+    return norm
+
+
+class Trainer:
+    """A network and its optimiser."""
+
+    def __init__(self, run: Run, device: str = "cpu") -> None:
+        self.run = run
+        self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
+        self.optimizer = make_optimizer(self.network, run.recipe)
+        self.dropout = any(stack.dropout for stack in run.model.stacks().values())
+        torch.manual_seed(run.recipe.seed)
+        if run.resume is not None:
+            self._restore(run)
+
+    def update(self, batch: Batch) -> tuple[float, float]:
+        """One update of the weights: the loss before it, and the norm of the gradients before they are clipped."""
+        self.network.train()
+        self._set_rate(self.run.rate)
+        self.optimizer.zero_grad()
+        value = loss(self.network, batch)
+        value.backward()
+        gradients = [parameter.grad for parameter in self._trained() if parameter.grad is not None]
+        norm = clip(gradients, self.run.recipe.clip_norm)
+        self.optimizer.step()
+        return value.item(), norm.item()
+
+    def _trained(self) -> list[nn.Parameter]:
+        trained: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
+        return trained
+
+    def _set_rate(self, rate: float) -> None:
+        """The learning rate; PyTorch's momentum v' = −v / α has to follow it, see the recipe for v."""
+        group = self.optimizer.param_groups[0]
+        if self.run.recipe.optimizer == "sgd" and rate != group["lr"]:
+            for state in self.optimizer.state.values():
+                state["momentum_buffer"].mul_(group["lr"] / rate)
+        group["lr"] = rate
+
+    def _moments(self) -> dict[str, str]:
+        """The optimiser's memories: their names in a checkpoint, and PyTorch's."""
+        return {"sum": "momentum_buffer"} if self.run.recipe.optimizer == "sgd" else {"m": "exp_avg", "v": "exp_avg_sq"}
+
+    def snapshot(self) -> Snapshot:
+        """What the run's next update depends on."""
+        moments = {name: self._moment(key) for name, key in self._moments().items()} if self.optimizer.state else {}
+        random = {"torch": torch.get_rng_state().numpy().copy()} if self.dropout else {}
+        return Snapshot(models.weights(self.network), moments, random)
+
+    def _moment(self, key: str) -> Weights:
+        arrays: dict[str, Array] = {}
+        for name, parameter in self.network.named_parameters():
+            state = self.optimizer.state.get(parameter, {})
+            arrays[name] = state.get(key, torch.zeros_like(parameter)).numpy(force=True).copy()
+        return models.named(self.network, arrays)
+
+    def _restore(self, run: Run) -> None:
+        if run.resume is None:
+            return
+        self.optimizer.param_groups[0]["lr"] = run.last_rate
+        moments = {**run.resume.moments, "sum": run.velocity("sum")}
+        for name, key in self._moments().items():
+            if not moments.get(name):
+                continue
+            arrays = models.packed(self.network, moments[name])
+            for place, parameter in self.network.named_parameters():
+                if parameter.requires_grad:
+                    value = torch.from_numpy(arrays[place].copy()).to(parameter)
+                    self.optimizer.state[parameter][key] = value
+                    if run.recipe.optimizer == "adam":
+                        self.optimizer.state[parameter]["step"] = torch.tensor(float(run.position.update))
+        if self.dropout and "torch" in run.resume.random:
+            torch.set_rng_state(torch.from_numpy(run.resume.random["torch"].copy()))
+
+
+def train(run: Run, *, device: str = "cpu") -> Any:
+    with torch.random.fork_rng(devices=[]):
+        trainer = Trainer(run, device)
+        while not run.finished:
+            for batch in run.remaining():
+                run.record(*trainer.update(batch), trainer.snapshot, name)
+            run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
+    if run.final_weights is not None:
+        models.fill(trainer.network, run.final_weights)
+    trainer.network.eval()
+    return trainer.network
