@@ -4,6 +4,8 @@ A row is proven on the frameworks' own layers and optimisers, in float64. Tests 
 ours are to differ in the same way, and where they do not, a test says so.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -924,3 +926,49 @@ def test_clipping_counts_two_added_biases_twice(torch_module, keras_module):
     gradients = [np.asarray(g) for g in tape.gradient(loss, one.trainable_variables)]
     squared = [np.sum(g**2) for g in gradients]
     assert same(total**2, sum(squared) + squared[2], GRADIENT_BOUND)
+
+
+def test_clipping_counts_rows_of_an_embedding_that_are_read_twice():
+    """Keras takes the norm of an embedding's gradient before the rows of one symbol are summed, so it clips to another length."""
+    symbols = np.array([1, 1, 1, 1])
+    table = nn.Embedding(3, 2)
+    table(torch.from_numpy(symbols)).sum().backward()
+    assert same(float(nn.utils.get_total_norm([table.weight.grad])), 4 * np.sqrt(2), 1e-6)
+
+    layer = keras.layers.Embedding(3, 2, embeddings_initializer="zeros", dtype="float64")
+    layer.build((None,))
+    optimiser = keras.optimizers.SGD(1.0, global_clipnorm=1.0)
+    with tf.GradientTape() as tape:
+        loss = keras.ops.sum(layer(symbols))
+    optimiser.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
+    step = np.linalg.norm(layer.embeddings.numpy())
+    assert same(step, 2.0, 1e-6)  # √n times the limit, for n readings of the same symbol
+
+    layer.embeddings.assign(np.zeros((3, 2)))
+    with tf.GradientTape() as tape:
+        loss = keras.ops.sum(layer(symbols))
+    summed = [tf.convert_to_tensor(g) for g in tape.gradient(loss, layer.trainable_variables)]
+    optimiser.apply(summed, layer.trainable_variables)
+    assert same(np.linalg.norm(layer.embeddings.numpy()), 1.0, 1e-6)
+
+
+# Loops
+
+
+def test_fit_counts_an_update_too_many_where_the_size_is_unknown():
+    """At the end of such a data set `fit` begins a step that finds no batch, and `optimizer.iterations` has counted it."""
+
+    def batches():
+        return ((np.ones((2, 3)), np.ones((2, 1))) for _ in range(4))
+
+    signature = (tf.TensorSpec((None, 3)), tf.TensorSpec((None, 1)))
+    for known, counted in ((False, 15), (True, 12)):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
+        data = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        if known:
+            data = data.apply(tf.data.experimental.assert_cardinality(4))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(data, epochs=3, verbose=0, shuffle=False)
+        assert int(model.optimizer.iterations) == counted

@@ -16,12 +16,14 @@ except ModuleNotFoundError as missing:  # the base install is NumPy alone
     print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
     raise SystemExit(2) from None
 
+from common import cli_training
 from common.comparison import Deviations, PairRow, Report, Settings, compare
 from common.files import check_writable, write_json
 from common.framework import installed
 from common.parameters import CELLS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+cli_training.register(app)
 
 
 @app.callback()

@@ -129,7 +129,7 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
 def answers(twin: Framework, network: Any, data: Sequences, *, beam: int = 4) -> list[Array]:
     """A network's answer to every sequence, as `Problem.score` takes them."""
     found: list[Array] = []
-    for batch in batches(data, EVALUATION_BATCH, dtype=network.dtype if isinstance(network.dtype, str) else "float32"):
+    for batch in batches(data, EVALUATION_BATCH):
         if isinstance(network.described, EncoderDecoder):
             state = twin.encode(network, batch)
             longest = 2 * batch.x.shape[1] + 5

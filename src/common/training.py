@@ -131,7 +131,7 @@ class Run:
     watch: Callable[[Run], None] | None = None
     updates: int | None = None
 
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     epochs: list[Mapping[str, float]] = field(default_factory=list)

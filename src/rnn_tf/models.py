@@ -13,6 +13,7 @@ from common import layouts, models
 from common.data.batches import Batch
 from common.framework import NetworkState
 from common.models import Array, Model, Weights
+from common.parameters import CELLS
 from rnn_tf import layers
 
 Tensor = Any
@@ -141,7 +142,9 @@ class EncoderDecoder(keras.Model):  # type: ignore[misc]
 
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
     with tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[device]):
-        network = (Network if isinstance(model, models.Network) else EncoderDecoder)(model, dtype=dtype)
+        network = (
+            Network(model, dtype=dtype) if isinstance(model, models.Network) else EncoderDecoder(model, dtype=dtype)
+        )
         network.build((None, None))
         network.built = True
         fill(network, weights)
@@ -261,7 +264,7 @@ def step(network: Any, symbols: Array, state: NetworkState | None) -> tuple[Arra
     described = stack.described
     if state is None:
         zeros = np.zeros((len(symbols), described.hidden), network.dtype)
-        state = [tuple(zeros for _ in models.CELLS[described.cell].states) for _ in range(described.layers)]
+        state = [tuple(zeros for _ in CELLS[described.cell].states) for _ in range(described.layers)]
 
     def one_step(symbols: Tensor, state: State) -> tuple[Tensor, State]:
         outputs, after = stack(symbols[:, None], None, state)

@@ -27,7 +27,7 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
     """
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
-        epsilon = self.epsilon
+        epsilon = self.epsilon  # type: ignore[has-type]
         t = tf.cast(self.iterations + 1, variable.dtype)
         self.epsilon = epsilon * tf.sqrt(1 - tf.cast(self.beta_2, variable.dtype) ** t)
         super().update_step(gradient, variable, learning_rate)

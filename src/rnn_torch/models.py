@@ -80,7 +80,9 @@ def _train_one_bias(layer: nn.Module, described: models.Stack) -> None:
             nn.init.zeros_(parameter)
             if described.cell == "GRU" and described.reset_after:
                 apart = torch.arange(3 * described.hidden) >= 2 * described.hidden  # b_hn
-                parameter.register_hook(lambda gradient, apart=apart: gradient * apart.to(gradient.device))
+                parameter.register_hook(  # type: ignore[no-untyped-call]
+                    lambda gradient, apart=apart: gradient * apart.to(gradient.device)
+                )
             else:
                 parameter.requires_grad_(False)
 
@@ -122,7 +124,7 @@ class EncoderDecoder(nn.Module):
 
 
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
-    network = (Network if isinstance(model, models.Network) else EncoderDecoder)(model)  # type: ignore[arg-type]
+    network: nn.Module = Network(model) if isinstance(model, models.Network) else EncoderDecoder(model)
     network = network.to(device, getattr(torch, dtype))
     fill(network, weights)
     return network

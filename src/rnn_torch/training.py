@@ -63,7 +63,7 @@ class Trainer:
         self._set_rate(self.run.rate)
         self.optimizer.zero_grad()
         value = loss(self.network, batch)
-        value.backward()
+        torch.autograd.backward(value)
         gradients = [parameter.grad for parameter in self._trained() if parameter.grad is not None]
         norm = clip(gradients, self.run.recipe.clip_norm)
         self.optimizer.step()
@@ -76,14 +76,16 @@ class Trainer:
     def _set_rate(self, rate: float) -> None:
         """The learning rate; PyTorch's momentum v' = −v / α has to follow it, see the recipe for v."""
         group = self.optimizer.param_groups[0]
-        if self.run.recipe.optimizer == "sgd" and rate != group["lr"]:
+        if "sum" in self._moments() and rate != group["lr"]:
             for state in self.optimizer.state.values():
                 state["momentum_buffer"].mul_(group["lr"] / rate)
         group["lr"] = rate
 
     def _moments(self) -> dict[str, str]:
         """The optimiser's memories: their names in a checkpoint, and PyTorch's."""
-        return {"sum": "momentum_buffer"} if self.run.recipe.optimizer == "sgd" else {"m": "exp_avg", "v": "exp_avg_sq"}
+        if self.run.recipe.optimizer == "sgd":
+            return {"sum": "momentum_buffer"} if self.run.recipe.momentum else {}
+        return {"m": "exp_avg", "v": "exp_avg_sq"}
 
     def snapshot(self) -> Snapshot:
         """What the run's next update depends on."""

@@ -1,0 +1,325 @@
+"""The commands of `rnn-parity` that train: `train`, `resume`, `predict`, `lockstep`, `gradients`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from common import checkpoint as checkpoints
+from common import experiments, framework, reports
+from common.experiments import Outcome
+from common.files import check_folder, write_json, write_text
+from common.framework import Framework
+from common.parameters import CELLS, one_of
+from common.tasks import problems
+from common.training import Diverged, Run
+
+Names = list[str] | None
+Output = Annotated[Path, typer.Option(help="The folder for JSON, Markdown and figures.")]
+Twins = Annotated[Names, typer.Option(help="torch or tf; may be repeated.", show_default="those installed")]
+
+
+@contextmanager
+def _bad_input() -> Iterator[None]:
+    """Say what is wrong in one line, and end with status 2."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, Diverged) as error:
+        print(f"rnn-parity: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar with the time left; takes what is being done, and which share of the whole is."""
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(20),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
+
+
+def _twins(names: Names) -> list[Framework]:
+    return [framework.get(name) for name in dict.fromkeys(names or framework.installed())]
+
+
+def said(run: Run) -> str:
+    """Loss, metric and gradient norm of a run, as they stand."""
+    text = f"loss {run.losses[-1]:.3f}, ‖gradient‖ {run.norms[-1]:.2f}" if run.losses else ""
+    if run.epochs:
+        metric = "error" if run.model.head == "forecast" else "accuracy"
+        text += f", validation loss {run.epochs[-1]['loss']:.3f}, {metric} {run.epochs[-1]['metric']:.3f}"
+    return text
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="speech, text, names, translation, series, adding or copying.")],
+    cell: Annotated[
+        Names, typer.Option(help="SimpleRNN, LSTM or GRU; may be repeated.", show_default="all three")
+    ] = None,
+    framework: Twins = None,
+    setting: Annotated[str, typer.Option(help="quick, full (more time, or a GPU) or tiny.")] = "quick",
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each network.", show_default="the task's")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.", show_default="the task's")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in the output folder.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder for all files.", show_default="training-results/TASK")
+    ] = None,
+) -> None:
+    """Train a task's networks in both frameworks, and score them beside the baseline.
+
+    Exit status: 0; 1 if a training failed; 2 for bad input.
+    """
+    with _bad_input():
+        twins = _twins(framework)
+        cells = [one_of("cell", name, list(CELLS)) for name in dict.fromkeys(cell or CELLS)]
+        ready = problems(task, setting)  # type: ignore[arg-type]
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"seeds should be at least 1, got {seeds}")
+        for twin in twins:
+            one_of("device", device, twin.devices())
+        folder = output or Path("training-results") / task
+        check_folder(folder)
+        if not resume:
+            experiments.check_no_checkpoints(folder)
+        jobs = [
+            (problem, twin, name, seed)
+            for problem in ready
+            for twin in twins
+            for name in cells
+            for seed in range(seeds or problem.seeds)
+        ]
+        found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
+        with _progress() as progress:
+            for index, (problem, twin, name, seed) in enumerate(jobs):
+                what = f"{problem.name}: rnn_{twin.name} {name}, seed {seed}"
+
+                def watch(run: Run, index: int = index, what: str = what) -> None:
+                    progress(f"{what}: {said(run)}", (index + run.position.update / run.total) / len(jobs))
+
+                place = experiments.run_folder(folder, problem, twin.name, name, seed)
+                begun = resume and bool(list(place.glob("checkpoint-*.json")))
+                run = experiments.make_run(
+                    problem,
+                    name,
+                    seed,
+                    task=task,
+                    setting=setting,  # type: ignore[arg-type]
+                    dtype=dtype,
+                    folder=place,
+                    resume=checkpoints.load(place) if begun else None,
+                    watch=watch,
+                )
+                found[problem.name].append(experiments.train(twin, problem, run, device=device))
+        report = reports.report(task, setting, twins, [(problem, found[problem.name]) for problem in ready])  # type: ignore[arg-type]
+        written = write(report, folder)
+    console = Console()
+    show(report, console)
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if reports.failures(report) else 0)
+
+
+def write(report: dict[str, Any], folder: Path) -> list[Path]:
+    """Write a report of `train` as JSON and Markdown, and its curves."""
+    from common import figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(report, folder / "results.json")
+    write_text(reports.markdown(report), folder / "results.md")
+    return [
+        folder / "results.json",
+        folder / "results.md",
+        *figures.save(figures.training_curves(report), "curves", folder),
+    ]
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """Print a report of `train`."""
+    console.print(reports.conditions(report), highlight=False)
+    for problem in report["problems"]:
+        table = Table(title=problem["name"], box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for index, name in enumerate(reports.columns(problem)):
+            table.add_column(name, justify="right" if index else "left")
+        for row in reports.rows(problem):
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for line in reports.failures(report):
+        console.print(f"[red]Failed:[/] {escape(line)}", highlight=False)
+
+
+def resume(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's JSON file, or its folder.")],
+    framework: Annotated[
+        str | None, typer.Option(help="torch or tf.", show_default="the one that wrote the checkpoint")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    output: Annotated[
+        Path | None, typer.Option(help="The folder for further checkpoints.", show_default="the checkpoint's")
+    ] = None,
+) -> None:
+    """Go on with a run that was stopped, in the same framework or in the other.
+
+    Exit status: 0, or 2 for bad input.
+    """
+    with _bad_input():
+        problem, found = experiments.resume(checkpoint)
+        (twin,) = _twins([framework or found.framework])
+        folder = output or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
+        check_folder(folder)
+        about = found.about
+        with _progress() as progress:
+            run = experiments.make_run(
+                problem,
+                about["cell"],
+                about["seed"],
+                task=about["task"],
+                setting=about["setting"],
+                dtype=found.recipe.dtype,
+                folder=folder,
+                resume=found,
+                watch=lambda run: progress(said(run), run.position.update / run.total),
+            )
+            begun = found.position.update
+            outcome = experiments.train(twin, problem, run, device=device)
+    console = Console()
+    console.print(
+        f"{problem.name}, {about['cell']}: {begun:,} updates in rnn_{found.framework}, "
+        f"{outcome.updates - begun:,} more in rnn_{twin.name}",
+        highlight=False,
+    )
+    for name, score in outcome.scores.items():
+        console.print(f"{name}: {reports.number(score)}", highlight=False)
+    if outcome.failed:
+        console.print(f"[red]Failed:[/] {escape(outcome.failed)}", highlight=False)
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's JSON file, or its folder.")],
+    words: Annotated[list[str], typer.Argument(help="Words to pronounce, surnames, or a text to go on with.")],
+    framework: Annotated[
+        str | None, typer.Option(help="torch or tf.", show_default="the one that wrote the checkpoint")
+    ] = None,
+    length: Annotated[int, typer.Option(help="Characters to write (text).")] = 300,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 the likely becomes likelier; 0 takes the likeliest (text).")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of what is written (text).")] = 0,
+) -> None:
+    """Use a trained network: name these surnames' languages, pronounce these words, go on with this text.
+
+    Exit status: 0, or 2 for bad input.
+    """
+    from common import prediction
+
+    with _bad_input():
+        found = checkpoints.load(checkpoint)
+        (twin,) = _twins([framework or found.framework])
+        lines = prediction.answer(twin, found, words, length=length, temperature=temperature, seed=seed)
+    for line in lines:
+        print(line)
+
+
+def lockstep(
+    updates: Annotated[int, typer.Option(help="Of each run.")] = 1000,
+    output: Output = Path("lockstep-results"),
+) -> None:
+    """Train the same networks in both frameworks from the same weights, and measure how far their losses drift apart.
+
+    Exit status: 0 if the bounds hold in float64 (1e-9 over 200 updates, 1e-6 over 1,000), 1 if one does not, 2 for bad input.
+    """
+    from common import figures
+    from common import lockstep as drift
+
+    with _bad_input():
+        if updates < 1:
+            raise ValueError(f"updates should be at least 1, got {updates}")
+        check_folder(output)
+        twins = [framework.get(name) for name in framework.TWINS]
+        with _progress() as progress:
+            report = drift.measure(twins, updates=updates, progress=progress)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(report, output / "lockstep.json")
+        written = [output / "lockstep.json", *figures.save(figures.drift(report), "lockstep", output)]
+    console = Console()
+    console.print(reports.conditions(report), highlight=False)
+    table = Table(
+        "", title="Largest relative difference of the losses", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for n in drift.BOUNDS:
+        table.add_column(f"first {n:,}", justify="right")
+    table.add_column("bounds")
+    for row in report["rows"]:
+        verdict = {True: "[green]hold[/]", False: "[red]BEYOND[/]", None: "–"}[drift.holds(row)]
+        worst = (f"{row['worst'][str(n)]:.1e}" for n in drift.BOUNDS)
+        table.add_row(f"{row['cell']}, {row['optimizer']}, {row['dtype']}", *worst, verdict)
+    console.print(table)
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(drift.holds(row) is False for row in report["rows"]) else 0)
+
+
+def gradients(framework: Twins = None, output: Output = Path("gradient-results")) -> None:
+    """Measure how a loss's gradient travels back through time in each cell, and how clipping changes training.
+
+    Exit status: 0 if the oracle and the frameworks agree, 1 if they do not, 2 for bad input.
+    """
+    from common import figures
+    from common import gradients as measured
+
+    with _bad_input():
+        twins = _twins(framework)
+        check_folder(output)
+        with _progress() as progress:
+            report = measured.measure(twins, progress=progress)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(report, output / "gradients.json")
+        written = [output / "gradients.json", *figures.save(figures.gradient_flow(report), "gradients", output)]
+    console = Console()
+    console.print(reports.conditions(report), highlight=False)
+    _show_flows(report["rows"], console)
+    for run in report["clipping"]:
+        console.print(f"SimpleRNN, SGD, {run['said']}", highlight=False)
+    worst = max(row["agreement"] for row in report["rows"])
+    console.print(f"Oracle and frameworks differ by at most {worst:.1e} (bound {measured.BOUND:.0e})", highlight=False)
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if worst <= measured.BOUND else 1)
+
+
+def _show_flows(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    lags = [lag for lag in rows[0]["lags"] if lag in (1, 8, 20, 50)]
+    table = Table(
+        "", "recurrent weights", title="‖∂L/∂h(t−k)‖", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for lag in lags:
+        table.add_column(f"k = {lag}", justify="right")
+    for row in rows:
+        if row["by"] == "oracle":
+            values = (f"{row['gradients'][row['lags'].index(lag)]:.1e}" for lag in lags)
+            table.add_row(f"{row['cell']}, {row['when']}", f"× {row['scale']:g}", *values)
+    console.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (train, resume, predict, lockstep, gradients):
+        app.command()(command)

