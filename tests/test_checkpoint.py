@@ -216,4 +216,5 @@ def test_schedules():
     assert cosine.rate(2, 12) == 1.0
     assert cosine.rate(7, 12) == pytest.approx(0.5)
     assert 0 < cosine.rate(11, 12) < 0.03
-    assert all(Recipe(learning_rate=0.1, schedule="cosine").rate(u, 7) == np.float32(Recipe(learning_rate=0.1, schedule="cosine").rate(u, 7)) for u in range(7))  # fmt: skip
+    falling = Recipe(learning_rate=0.1, schedule="cosine")
+    assert all(falling.rate(u, 7) == np.float32(falling.rate(u, 7)) for u in range(7))

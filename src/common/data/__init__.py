@@ -2,7 +2,7 @@
 
 from common.data.batches import Batch, batches, pad
 from common.data.sequences import DATASETS, Sequences, load
-from common.data.synthetic import adding, gaussian
+from common.data.synthetic import adding, copying, gaussian
 from common.data.vowels import japanese_vowels
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Sequences",
     "adding",
     "batches",
+    "copying",
     "gaussian",
     "japanese_vowels",
     "load",

@@ -70,3 +70,37 @@ def adding(count: int, length: int, *, seed: int = 0) -> Sequences:
         sequences.append(np.stack([numbers, markers], 1))
         targets.append(0.5 + numbers[marked].sum() / 4)
     return Sequences("adding", tuple(sequences), np.array(targets))
+
+
+def copying(count: int, lag: int, *, symbols: int = 8, length: int = 3, seed: int = 0) -> Sequences:
+    """The copying problem: repeat a few symbols after a long blank.
+
+    A long-lag problem in the manner of Hochreiter & Schmidhuber 1997, in the form of Arjovsky, Shah & Bengio 2016 (arXiv
+    1511.06464): `length` symbols, `lag` blanks, a signal, and blanks while the symbols are to be repeated.
+
+    Args:
+        count: how many sequences, at least 1.
+        lag: blanks between the last symbol and the signal, at least 0.
+        symbols: how many different ones there are, at least 2. Default 8.
+        length: how many are to be repeated, at least 1. Default 3.
+        seed: default 0.
+
+    Returns:
+        `Sequences` of symbols: 0 is the blank, 1 to `symbols` are to be repeated, `symbols` + 1 is the signal; each
+        2 · `length` + `lag` steps long, the signal being one step before the first symbol is due. The targets are classes,
+        0 to `symbols` − 1, at the last `length` steps and −1 before.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    for name, value, least in (("count", count, 1), ("lag", lag, 0), ("symbols", symbols, 2), ("length", length, 1)):
+        _at_least(name, value, least)
+    random = np.random.default_rng(seed)
+    sequences, targets = [], []
+    for _ in range(count):
+        drawn = random.integers(0, symbols, length)
+        blanks = np.zeros(lag + length, np.int64)
+        blanks[lag] = symbols + 1
+        sequences.append(np.concatenate([drawn + 1, blanks]))
+        targets.append(np.concatenate([np.full(lag + length, -1), drawn]))
+    return Sequences("copying", tuple(sequences), tuple(targets))

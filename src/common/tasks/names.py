@@ -235,7 +235,7 @@ def problems(setting: Setting) -> tuple[Problem, ...]:
             test=test,
             model=partial(_network, size, len(alphabet) + 1),
             recipe=partial(_recipe, size),
-            score=partial(_scores, test.targets),
+            score=partial(_scores, np.asarray(test.targets)),
             baselines=partial(_regression, data),
             lower_is_better={"balanced accuracy": False, "accuracy": False},
             about={"alphabet": alphabet, "languages": list(LISTS)[: size.languages], "dropped": data.dropped},

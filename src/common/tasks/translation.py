@@ -116,9 +116,7 @@ def decode(symbols: Iterable[int], phonemes: Sequence[str]) -> Pronunciation:
 
 
 def _network(size: Size, letters: int, phonemes: int, cell: CellName) -> EncoderDecoder:
-    encoder = Stack(
-        cell, letters, size.hidden, size.embedding, size.layers, bidirectional=True, dropout=size.dropout
-    )
+    encoder = Stack(cell, letters, size.hidden, size.embedding, size.layers, bidirectional=True, dropout=size.dropout)
     return EncoderDecoder(
         encoder, Stack(cell, phonemes, encoder.width, size.embedding, size.layers, dropout=size.dropout)
     )
@@ -195,9 +193,7 @@ class LetterContexts:
         count = np.diff(ends)
         return np.where(count == 0, 0, np.where(count == 1, last, one_before * self.phonemes + last))
 
-    def _align(
-        self, costs: Array, x: Integers, lengths: Integers, phonemes: Integers, ends: Integers
-    ) -> Integers:
+    def _align(self, costs: Array, x: Integers, lengths: Integers, phonemes: Integers, ends: Integers) -> Integers:
         """What each letter makes in the cheapest alignment, by dynamic programming over all words at once."""
         words, time = x.shape
         padded = np.pad(np.maximum(phonemes, 0), ((0, 0), (2, 0)))

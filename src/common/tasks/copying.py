@@ -1,0 +1,85 @@
+"""The copying problem: repeat two symbols after a long blank, see `common.data.synthetic.copying`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from common.data.sequences import Sequences
+from common.data.synthetic import copying
+from common.models import Array, Network, Stack
+from common.parameters import CellName
+from common.recipe import Recipe
+from common.tasks.problem import Problem, Scores, Setting
+
+SYMBOLS, LENGTH = 8, 2
+
+
+class Size(NamedTuple):
+    """A setting: blanks, sequences to train on and to test, network, recipe."""
+
+    lags: tuple[int, ...]
+    examples: int
+    tests: int
+    hidden: int
+    batch_size: int
+    epochs: int
+
+
+SIZES: dict[Setting, Size] = {
+    "tiny": Size((5, 10), 40, 30, 6, 10, 1),
+    "quick": Size((50, 100), 10_000, 500, 32, 50, 5),
+    "full": Size((50, 100, 200, 400), 10_000, 2000, 32, 50, 5),
+}
+
+sequences = cache(partial(copying, symbols=SYMBOLS, length=LENGTH))
+
+
+def _network(size: Size, cell: CellName) -> Network:
+    return Network(Stack(cell, SYMBOLS + 2, size.hidden, embedding=SYMBOLS), SYMBOLS, "steps")
+
+
+def _recipe(size: Size, cell: CellName) -> Recipe:
+    return Recipe(
+        learning_rate=2e-2, schedule="cosine", warm_up=50, clip_norm=1.0, batch_size=size.batch_size, epochs=size.epochs
+    )
+
+
+def _scores(test: Sequences, answers: Sequence[Array]) -> Scores:
+    right = np.array(
+        [answer[-LENGTH:].argmax(1) == target[-LENGTH:] for answer, target in zip(answers, test.targets, strict=True)]
+    )
+    return {"symbols right": float(right.mean()), "both right": float(right.all(1).mean())}
+
+
+def _guess() -> Mapping[str, Scores]:
+    """Any symbol: what there is without a memory."""
+    return {"guessing": {"symbols right": 1 / SYMBOLS, "both right": SYMBOLS**-LENGTH}}
+
+
+def problems(setting: Setting) -> tuple[Problem, ...]:
+    """A problem for each lag, see `common.tasks.problems`; one recipe for all."""
+    size = SIZES[setting]
+    found = []
+    for lag in size.lags:
+        train, validation, test = (
+            sequences(count, lag, seed=seed) for seed, count in ((1, size.examples), (2, size.tests), (3, size.tests))
+        )
+        found.append(
+            Problem(
+                name=f"copying {lag}",
+                train=train,
+                validation=validation,
+                test=test,
+                model=partial(_network, size),
+                recipe=partial(_recipe, size),
+                score=partial(_scores, test),
+                baselines=_guess,
+                lower_is_better={"symbols right": False, "both right": False},
+                memory=lag,
+            )
+        )
+    return tuple(found)
