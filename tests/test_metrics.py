@@ -114,3 +114,62 @@ def test_ngrams_bad_input():
         InterpolatedNgram(30, 100)
     with pytest.raises(ValueError, match="symbols from 0 to 2"):
         InterpolatedNgram(2, 3).fit([np.array([3])])
+
+
+def test_balanced_accuracy_is_the_mean_of_the_classes_that_occur():
+    assert metrics.balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 2]) == 0.5
+    assert metrics.balanced_accuracy([0, 0, 5], [[1, 0], [0, 1], [0, 1]]) == 0.25
+
+
+def test_error_rates_take_the_nearest_reference():
+    references = [[("T", "UW"), ("T", "AH", "M", "EY")], [("B", "AW", "T")], [("K", "AE", "T")]]
+    answers = [("T", "AH", "M", "AA"), ("B", "AW", "T"), ()]
+    phonemes, words = metrics.error_rates(references, answers)
+    assert phonemes == pytest.approx((1 + 0 + 3) / (4 + 3 + 3))
+    assert words == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("targets", [[], [0], [0, 1, 2]])
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "mean_absolute_error", "root_mean_squared_error"])
+def test_answers_have_to_fit_targets(name, targets):
+    with pytest.raises(ValueError, match="answers should"):
+        getattr(metrics, name)(targets, [0, 1])
+
+
+def test_shapes_have_to_fit():
+    with pytest.raises(ValueError, match="answers should have shape"):
+        metrics.accuracy([[0, 1]], [[0, 1]])
+    with pytest.raises(ValueError, match="answers should have the shape"):
+        metrics.mean_absolute_error([1.0, 2.0], [[1.0], [2.0]])
+    with pytest.raises(ValueError, match="scores should have shape"):
+        metrics.cross_entropy([0.0, 1.0], [0, 1])
+    with pytest.raises(ValueError, match="targets should be from 0 to 1, got 2 to 2"):
+        metrics.cross_entropy([[0.0, 1.0]], [2])
+    with pytest.raises(ValueError, match="targets should be from 0 to 1, got -1"):
+        metrics.cross_entropy([[0.0, 1.0]], [-1])
+
+
+@pytest.mark.parametrize(("references", "answers"), [([], []), ([["a"]], ["a", "b"]), ([[]], ["a"]), ([[""]], ["a"])])
+def test_error_rates_refuse_what_they_cannot_count(references, answers):
+    with pytest.raises(ValueError, match=r"(answers|references) should"):
+        metrics.error_rates(references, answers)
+
+
+def test_ngram_counts_nothing_across_sequences():
+    apart = InterpolatedNgram(2, 2).fit([np.array([0, 0]), np.array([1, 1])])
+    joined = InterpolatedNgram(2, 2).fit([np.array([0, 0, 1, 1])])
+    assert apart.log2_probability(np.array([0, 1]))[1] < joined.log2_probability(np.array([0, 1]))[1]
+
+
+def test_ngram_knows_what_it_has_read():
+    text = np.tile([0, 1, 2, 3], 50)
+    model = InterpolatedNgram(5, 4).fit([text])
+    assert -model.log2_probability(text)[4:].mean() < 0.05
+    assert InterpolatedNgram(3, 4).fit([]).log2_probability(text) == pytest.approx(-2)
+
+
+def test_cross_entropy_of_scores_far_apart():
+    assert metrics.cross_entropy(np.float32([[1e4, 0], [-1e4, -2e4]]), [0, 1]) == pytest.approx(5000)
+    assert metrics.cross_entropy(np.float32([[1e30, -1e30]]), [0]) == 0
+    with pytest.raises(ValueError, match="targets should be from 0 to 1, got -1"):
+        metrics.cross_entropy([[0.0, 1.0]], [-1])

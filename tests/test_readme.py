@@ -1,5 +1,6 @@
 """The README's examples run, and what it says of the house is true."""
 
+import json
 import re
 from pathlib import Path
 
@@ -52,6 +53,54 @@ def test_its_benchmarks_are_those_of_the_report_beside_it():
         assert means["training", "rnn_torch", cell] >= training
         assert means["inference", "rnn_tf", cell] >= 1.0
         assert means["training", "rnn_tf", cell] >= 1.3
+
+
+def between(name):
+    return README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+
+
+TRAININGS = re.findall(r"<!-- training (\S+) -->", README)
+
+
+def test_every_task_has_its_table():
+    from common.tasks import TASKS
+
+    assert set(TASKS) <= set(TRAININGS)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_its_tables_of_tasks_are_those_of_the_reports_beside_it(name):
+    from common import reports
+
+    found = json.loads((ROOT / f"docs/training/{name}.json").read_text())
+    assert between(f"training {name}") == reports.markdown(found)
+    scores = {
+        (problem["name"], row["framework"], row["cell"]): {m: s["mean"] for m, s in row["scores"].items()}
+        for problem in found["problems"]
+        for row in problem["rows"]
+    }
+    assert {framework for _, framework, _ in scores} == {"torch", "tf"}
+    assert {cell for _, _, cell in scores} == {"SimpleRNN", "LSTM", "GRU"}
+    for (problem, framework, cell), measured in scores.items():
+        if name == "speech" and cell != "SimpleRNN":
+            assert measured["accuracy"] >= 0.96
+        if name == "text":
+            ngrams = found["problems"][0]["baselines"].values()
+            assert measured["bits per character"] < 0.95 * min(s["bits per character"] for s in ngrams)
+        if name == "adding" and cell != "SimpleRNN":
+            assert measured["mean squared error"] < 0.2 * scores[problem, framework, "SimpleRNN"]["mean squared error"]
+        if name == "copying" and cell != "SimpleRNN":
+            assert measured["symbols right"] > 0.9 > scores[problem, framework, "SimpleRNN"]["symbols right"]
+
+
+def test_its_lockstep_is_that_of_the_report_beside_it():
+    pytest.importorskip("torch")
+    from common import lockstep
+
+    found = json.loads((ROOT / "docs/training/lockstep.json").read_text())
+    assert between("lockstep") == lockstep.markdown(found)
+    assert found["updates"] == 1000
+    assert all(lockstep.holds(row) for row in found["rows"] if row["dtype"] == "float64")
 
 
 def test_the_files_it_links_to_exist():

@@ -93,20 +93,33 @@ def gradient_flow(report: Described) -> Figure:
     """Gradients and Jacobians against the lag, a column a cell; below, training with clipping and without."""
     cells = list(dict.fromkeys(row["cell"] for row in report["rows"]))
     parts = (("gradients", "‖∂L/∂h(t−k)‖"), ("jacobians", "spectral norm of the Jacobian"))
-    figure, axes = panels(5, len(cells), height=2.5)
+    figure, axes = panels(5, len(cells), height=2.5, sharex="row")
+    for row in axes[:4]:
+        for axis in row[1:]:
+            axis.sharey(row[0])
     for column, cell in enumerate(cells):
         for part_index, (part, label) in enumerate(parts):
             for when_index, when in enumerate(("at initialisation", "after training")):
                 axis = axes[2 * part_index + when_index, column]
                 axis.set_title(f"{cell}, {when}", fontsize=9)
-                axis.set_yscale("log")
+                if part == "gradients":
+                    axis.set_yscale("log")
+                else:
+                    axis.axhline(1, color="#777777", linewidth=0.6)
                 if column == 0:
                     axis.set_ylabel(label, fontsize=8)
                 own = [row for row in report["rows"] if (row["cell"], row["when"]) == (cell, when)]
                 _flows(axis, own, part)
         axes[3, column].set_xlabel("lag k", fontsize=9)
-    axes[0, -1].legend(fontsize=7, title="recurrent weights ×, by", title_fontsize=7)
     _clipping(axes[4], report["clipping"])
+    axes[4, 2].legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="upper left",
+        ncols=2,
+        fontsize=7,
+        title="above: recurrent weights ×, measured by",
+        title_fontsize=7,
+    )
     return figure
 
 
@@ -141,5 +154,4 @@ def _clipping(axes: Any, runs: Sequence[Described]) -> None:
             axis.plot(run[part], color=colour, linewidth=0.8, label=name)
     axes[0].legend(fontsize=7)
     axes[2].axis("off")
-    text = "\n".join(run["said"] for run in runs)
-    axes[2].text(0, 0.5, text, fontsize=8, va="center", wrap=True)
+    axes[2].text(0, 0.2, "\n".join(run["said"].replace(", ", ",\n", 2) for run in runs), fontsize=7, va="center")

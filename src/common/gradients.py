@@ -145,7 +145,7 @@ def agreement(flows: Mapping[str, Flow]) -> float:
 
 BOUND = 1e-12  # of gradients, in float64, relative
 
-LENGTH, COUNT, HIDDEN, SCALES = 60, 960, 24, (0.7, 1.0, 1.4)
+LENGTH, COUNT, HIDDEN, SCALES = 60, 960, 24, (0.7, 1.0, 2.0)
 LAGS = (0, 1, 2, 4, 8, 12, 20, 30, 40, 50)
 
 

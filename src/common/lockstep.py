@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,3 +95,15 @@ def measure(
 def holds(row: dict[str, Any]) -> bool | None:
     """Whether a row is within the bounds; None in float32, which has none."""
     return all(row["worst"][str(n)] <= bound for n, bound in BOUNDS.items()) if row["dtype"] == "float64" else None
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The largest relative differences, as a table."""
+    lines = [
+        "| | " + " | ".join(f"first {n:,} updates" for n in BOUNDS) + " |",
+        "| --- | " + " | ".join("---:" for _ in BOUNDS) + " |",
+    ]
+    for row in report["rows"]:
+        worst = " | ".join(f"{row['worst'][str(n)]:.1e}" for n in BOUNDS)
+        lines.append(f"| {row['cell']}, {row['optimizer']}, {row['dtype']} | {worst} |")
+    return "\n".join(lines) + "\n"

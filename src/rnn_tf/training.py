@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.data.batches import Batch
+from common.data.batches import Batch, batches
 from common.models import Weights
 from common.recipe import Recipe
 from common.training import Run, Snapshot
@@ -110,16 +110,16 @@ class Trainer:
         self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.update = Update(self.network, run.recipe, padded=len(set(run.train.lengths)) > 1)
         self.optimizer = self.update.optimizer
-        self.signature = models.signature(self.network, next(run.remaining()))
+        self.signature = models.signature(self.network, next(batches(run.train, 1)))
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
         if run.resume is not None:
             self._restore(run)
 
-    def epoch(self, batches: Iterable[Batch], count: int) -> None:
+    def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
         data = tf.data.Dataset.from_generator(
-            lambda: (models.inputs(self.network, batch) for batch in batches), output_signature=self.signature
+            lambda: (models.inputs(self.network, batch) for batch in remaining), output_signature=self.signature
         )
         # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
         data = data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
