@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common import framework, gradients
+from common.comparison import GRADIENT_BOUND
 from common.parameters import CELLS, Parameters, initialise
 
 
@@ -50,7 +51,7 @@ def test_the_frameworks_agree_with_the_oracle(twin, cell):
         "oracle": gradients.flow(parameters, sequences(), lags),
         twin.name: gradients.flow(parameters, sequences(), lags, twin),
     }
-    assert gradients.agreement(flows) < gradients.BOUND
+    assert gradients.agreement(flows) < GRADIENT_BOUND
 
 
 def test_large_recurrent_weights_let_more_through():

@@ -86,7 +86,8 @@ def test_its_tables_of_tasks_are_those_of_the_reports_beside_it(name):
             assert measured["accuracy"] >= 0.96
         if name == "text":
             ngrams = found["problems"][0]["baselines"].values()
-            assert measured["bits per character"] < 0.95 * min(s["bits per character"] for s in ngrams)
+            margin = 1 if cell == "SimpleRNN" else 0.95
+            assert measured["bits per character"] < margin * min(s["bits per character"] for s in ngrams)
         if name == "adding" and cell != "SimpleRNN":
             assert measured["mean squared error"] < 0.2 * scores[problem, framework, "SimpleRNN"]["mean squared error"]
         if name == "copying" and cell != "SimpleRNN":

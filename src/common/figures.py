@@ -85,6 +85,7 @@ def drift(report: Described) -> Figure:
     return figure
 
 
+HIGHEST = 1e12  # that is drawn of a loss that grows beyond all bounds
 SCALE_COLOURS = ("#00798c", "#777777", "#d1495b")
 MARKERS = {"torch": "o", "tf": "x"}
 
@@ -151,7 +152,7 @@ def _clipping(axes: Any, runs: Sequence[Described]) -> None:
         axis.set_title("SimpleRNN, SGD", fontsize=9)
         for run, colour in zip(runs, SCALE_COLOURS[::2], strict=True):
             name = f"clipped at {run['clip_norm']:g}" if run["clip_norm"] else "not clipped"
-            axis.plot(run[part], color=colour, linewidth=0.8, label=name)
+            axis.plot(np.minimum(run[part], HIGHEST), color=colour, linewidth=0.8, label=name)
     axes[0].legend(fontsize=7)
     axes[2].axis("off")
     axes[2].text(0, 0.2, "\n".join(run["said"].replace(", ", ",\n", 2) for run in runs), fontsize=7, va="center")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from common import equations, models
-from common.comparison import environment, run_oracle
+from common.comparison import GRADIENT_BOUND, environment, run_oracle
 from common.data import Sequences, adding
 from common.framework import Array, Case, Framework, Result, State
 from common.models import Network, Stack
@@ -143,8 +143,6 @@ def agreement(flows: Mapping[str, Flow]) -> float:
 
 # What `rnn-parity gradients` measures
 
-BOUND = 1e-12  # of gradients, in float64, relative
-
 LENGTH, COUNT, HIDDEN, SCALES = 60, 960, 24, (0.7, 1.0, 2.0)
 LAGS = (0, 1, 2, 4, 8, 12, 20, 30, 40, 50)
 
@@ -231,10 +229,13 @@ def measure(
         progress(f"{cell}, recurrent weights × {scale:g}", index / (len(cases) + 1))
         start, end, _ = trained(twins[0], cell, scale)
         for when, parameters in (("at initialisation", start), ("after training", end)):
+            # Rounding grows with the pre-activations, so the bound does.
+            bound = GRADIENT_BOUND * max(1.0, equations.unroll(parameters, x).largest_pre_activation)
             flows = {"oracle": flow(parameters, x, LAGS)}
             flows |= {twin.name: flow(parameters, x, LAGS, twin) for twin in twins}
             for by, found in flows.items():
-                row = {"cell": cell, "scale": scale, "when": when, "by": by, "agreement": agreement(flows)}
+                row = {"cell": cell, "scale": scale, "when": when, "by": by}
+                row |= {"agreement": agreement(flows), "bound": bound}
                 rows.append(row | {name: getattr(found, name).tolist() for name in ("lags", "gradients", "jacobians")})
     progress("clipping", len(cases) / (len(cases) + 1))
     return {"environment": environment(twins), "rows": rows, "clipping": clipping(twins[0])}
