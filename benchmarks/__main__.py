@@ -15,7 +15,6 @@ try:
     import typer
     from rich import box
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Table
 except ModuleNotFoundError as missing:
     print(
@@ -29,6 +28,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.runs import MEASURES, Report, Settings, run
 from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS
 from common.files import check_folder, write_json, write_text
+from common.terminal import progress_bar
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Names = list[str] | None
@@ -72,7 +72,8 @@ def bench(
             seed=seed,
         )
         check_folder(output)
-        report = _run_with_progress(settings, Console(stderr=True))
+        with progress_bar(Console(stderr=True)) as progress:
+            report = run(settings, progress)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
@@ -89,20 +90,6 @@ def write(report: Report, folder: Path) -> list[Path]:
     write_json({"format": comparing.FORMAT, **report.as_dict()}, folder / "benchmarks.json")
     write_text(tables.markdown(report), folder / "benchmarks.md")
     return [folder / "benchmarks.json", folder / "benchmarks.md", *plots.draw(report, folder)]
-
-
-def _run_with_progress(settings: Settings, console: Console) -> Report:
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        return run(settings, lambda what, share: progress.update(task, description=what, completed=share))
 
 
 @app.command(name="list")

@@ -179,17 +179,6 @@ def test_a_half_written_file_is_not_seen(tmp_path, monkeypatch):
         checkpoint.load(tmp_path)
 
 
-def test_models_as_plain_data():
-    for model in (
-        MODEL,
-        models.EncoderDecoder(Stack("GRU", 5, 4, embedding=2, reset_after=False), Stack("GRU", 6, 4, embedding=3)),
-    ):
-        assert models.from_dict(json.loads(json.dumps(models.to_dict(model)))) == model
-    for bad in ({}, {"kind": "Network"}, {"kind": "Other"}, models.to_dict(MODEL) | {"extra": 1}):
-        with pytest.raises(ValueError, match="should be"):
-            models.from_dict(bad)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from common.decoding import beam_search, log_probabilities, sample
+from common.decoding import beam_search, sample
+from common.metrics import log_probabilities
 
 # p(next | last) of a small Markov chain over the symbols 0 (the end), 1, 2, where the greedy way is not the best one.
 P = np.array([[0.0, 0.55, 0.45], [0.35, 0.35, 0.30], [0.9, 0.05, 0.05]])
@@ -60,6 +61,29 @@ def test_each_row_has_its_own_state():
 
     state = [(np.zeros((2, 1)), np.array([[0.0], [1.0]]))]
     assert [s.tolist() for s in beam_search(copier, state, width=3, longest=8)] == [[3, 1, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_beginning_keeps_its_own_state(seed):
+    """What comes next depends on the state alone, which gathers what was written: still the best of all sequences."""
+    table = np.random.default_rng(seed).dirichlet([0.1, 1.0, 1.0], 64)
+
+    def remembering(symbols, state):
+        ((gathered,),) = state
+        gathered = (3 * gathered + symbols[:, None]) % 64
+        return np.log(table[gathered[:, 0].astype(int)]), [(gathered,)]
+
+    def probability(symbols):
+        p, gathered = 1.0, 0
+        for before, after in itertools.pairwise((0, *symbols, 0)[: longest + 1]):
+            gathered = (3 * gathered + before) % 64
+            p *= table[gathered, after]
+        return p
+
+    longest = 5
+    every = [s for length in range(longest + 1) for s in itertools.product([1, 2], repeat=length)]
+    found = beam_search(remembering, [(np.zeros((2, 1)),)], width=40, longest=longest)
+    assert [tuple(s.tolist()) for s in found] == [max(every, key=probability)] * 2
 
 
 def test_a_sequence_that_does_not_end_is_cut():

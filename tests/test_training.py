@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import checkpoint, framework, models
-from common.data import Sequences, japanese_vowels
+from common import checkpoint, framework, lockstep, models
+from common.data import Sequences
 from common.models import EncoderDecoder, Network, Stack
 from common.recipe import Recipe
 from common.training import Diverged, Run, evaluate
@@ -97,26 +97,16 @@ def test_a_thousand_updates_in_lockstep(cell, optimizer):
     """
     twins = both()
     pytest.importorskip("aeon")
-    data = japanese_vowels("train").take(range(0, 270, 9))
-    model = Network(Stack(cell, 12, 8, bidirectional=True), 9, "sequence")
-    recipe = Recipe(
-        optimizer=optimizer,
-        learning_rate=0.001 if optimizer == "adam" else 0.003,
-        schedule="cosine",
-        warm_up=20,
-        clip_norm=0.5,
-        batch_size=6,
-        epochs=200,
-        dtype="float64",
-    )
-    losses, norms = [], []
-    for twin in twins:
-        run = Run(model, recipe, data, models.initial_weights(model, 0))
-        twin.train(run)
-        losses.append(np.array(run.losses))
-        norms.append(np.array(run.norms))
-    assert len(losses[0]) == 1000
-    assert (norms[0] > recipe.clip_norm).any()
+    norms = [[], []]
+
+    def watch(kept):
+        return lambda run: kept.append(run.norms[-1])
+
+    losses = [
+        lockstep.losses(twin, cell, optimizer, watch=watch(kept)) for twin, kept in zip(twins, norms, strict=True)
+    ]
+    assert len(losses[0]) == len(losses[1]) == 1000
+    assert max(norms[0]) > 0.5  # where they are clipped
     assert losses[0][-50:].mean() < 0.7 * losses[0][:5].mean()
     assert relative(losses[0][:200], losses[1][:200]) < 1e-9
     assert relative(losses[0], losses[1]) < 1e-6
@@ -151,7 +141,7 @@ def test_the_loss_is_the_mean_over_valid_targets(twin, kind):
     """Before any update it is what `evaluate`, in NumPy, finds of the same batch; so padding does not count."""
     run = make_run(kind, recipe=Recipe(epochs=1, batch_size=100, dtype="float64"))
     network = twin.build(run.model, run.weights, dtype="float64")
-    expected = evaluate(run.model, lambda batch: twin.predict(network, batch), run.train, "float64")
+    expected = evaluate(run.model, lambda batch: twin.predict(network, batch), run.train)
     twin.train(run)
     assert run.losses == pytest.approx([expected.loss], rel=1e-12)
 
@@ -218,6 +208,14 @@ def test_dropout_is_for_training_only(twin):
     )
 
 
+def test_dropout_is_off_in_validation(twin):
+    run = make_run(options={"dropout": 0.5}, validation=features(20, seed=5))
+    network = twin.train(run)
+    assert len(run.epochs) == 3
+    found = evaluate(run.model, partial(twin.predict, network), run.validation)
+    assert run.epochs[-1]["loss"] == pytest.approx(found.loss, rel=1e-12)
+
+
 def test_early_stopping_takes_the_best_weights(twin):
     recipe = Recipe(learning_rate=0.05, epochs=60, batch_size=8, patience=3, dtype="float64")
     run = make_run(recipe=recipe, validation=features(20, seed=5))
@@ -225,7 +223,7 @@ def test_early_stopping_takes_the_best_weights(twin):
     losses = [epoch["loss"] for epoch in run.epochs]
     best = int(np.argmin(losses))
     assert len(losses) == best + 4 < 60
-    found = evaluate(run.model, lambda batch: twin.predict(network, batch), run.validation, "float64")
+    found = evaluate(run.model, lambda batch: twin.predict(network, batch), run.validation)
     assert found.loss == pytest.approx(losses[best], rel=1e-12)
 
 
@@ -234,6 +232,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(twin):
     with pytest.raises(Diverged, match="should be finite"):
         twin.train(run)
     assert all(map(np.isfinite, run.losses))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_as_on_a_cpu(twin, kind):
+    if "cuda" not in twin.devices():
+        pytest.skip("no GPU")
+    losses = []
+    for device in ("cpu", "cuda"):
+        run = make_run(kind)
+        twin.train(run, device=device)
+        losses.append(run.losses)
+    assert relative(losses[0], losses[1]) < 1e-9
 
 
 # Checkpoints

@@ -10,7 +10,6 @@ try:
     import typer
     from rich import box
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 except ModuleNotFoundError as missing:  # the base install is NumPy alone
     print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
@@ -21,6 +20,7 @@ from common.comparison import Deviations, PairRow, Report, Settings, compare
 from common.files import check_writable, write_json
 from common.framework import installed
 from common.parameters import CELLS
+from common.terminal import progress_bar
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 cli_training.register(app)
@@ -64,7 +64,8 @@ def compare_command(
             seed=seed,
         )
         check_writable(output)
-        report = _compare_with_progress(settings, Console(stderr=True))
+        with progress_bar(Console(stderr=True)) as progress:
+            report = compare(settings, progress)
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"rnn-parity: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
@@ -72,17 +73,6 @@ def compare_command(
     write_json(report.as_dict(), output)
     console.print(f"Written to {output}", highlight=False)
     raise typer.Exit(0 if report.holds else 1)
-
-
-def _compare_with_progress(settings: Settings, console: Console) -> Report:
-    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-
-        def update(what: str, share: float) -> None:
-            progress.update(task, description=what, completed=share)
-
-        return compare(settings, update)
 
 
 def show(report: Report, console: Console) -> None:

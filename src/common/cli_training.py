@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,6 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from common import checkpoint as checkpoints
@@ -20,9 +20,11 @@ from common import experiments, framework, reports
 from common.experiments import Outcome
 from common.files import check_folder, write_json, write_text
 from common.framework import Framework
+from common.packages import optional
 from common.parameters import CELLS, one_of
 from common.tasks import problems
-from common.training import Diverged, Run
+from common.terminal import progress_bar
+from common.training import Run
 
 Names = list[str] | None
 Output = Annotated[Path, typer.Option(help="The folder for JSON, Markdown and figures.")]
@@ -34,26 +36,9 @@ def _bad_input() -> Iterator[None]:
     """Say what is wrong in one line, and end with status 2."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, Diverged) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"rnn-parity: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar with the time left; takes what is being done, and which share of the whole is."""
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(20),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
 
 
 def _twins(names: Names) -> list[Framework]:
@@ -98,6 +83,8 @@ def train(
             one_of("device", device, twin.devices())
         folder = output or Path("training-results") / task
         check_folder(folder)
+        _figures()
+        optional("safetensors", "checkpoints need")
         if not resume:
             experiments.check_no_checkpoints(folder)
         jobs = [
@@ -108,7 +95,7 @@ def train(
             for seed in range(seeds or problem.seeds)
         ]
         found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
-        with _progress() as progress:
+        with progress_bar(Console(stderr=True)) as progress:
             for index, (problem, twin, name, seed) in enumerate(jobs):
                 what = f"{problem.name}: rnn_{twin.name} {name}, seed {seed}"
 
@@ -138,10 +125,15 @@ def train(
     raise typer.Exit(1 if reports.failures(report) else 0)
 
 
+def _figures() -> Any:
+    """The room that draws; asked for before the work, so that a missing package is not found after it."""
+    optional("matplotlib", "the figures need")
+    return importlib.import_module("common.figures")
+
+
 def write(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write a report of `train` as JSON and Markdown, and its curves."""
-    from common import figures
-
+    figures = _figures()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(report, folder / "results.json")
     write_text(reports.markdown(report), folder / "results.md")
@@ -178,7 +170,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, in the same framework or in the other.
 
-    Exit status: 0, or 2 for bad input.
+    Exit status: 0; 1 if the training failed; 2 for bad input.
     """
     with _bad_input():
         problem, found = experiments.resume(checkpoint)
@@ -186,7 +178,7 @@ def resume(
         folder = output or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
         check_folder(folder)
         about = found.about
-        with _progress() as progress:
+        with progress_bar(Console(stderr=True)) as progress:
             run = experiments.make_run(
                 problem,
                 about["cell"],
@@ -210,6 +202,7 @@ def resume(
         console.print(f"{name}: {reports.number(score)}", highlight=False)
     if outcome.failed:
         console.print(f"[red]Failed:[/] {escape(outcome.failed)}", highlight=False)
+        raise typer.Exit(1)
 
 
 def predict(
@@ -246,15 +239,15 @@ def lockstep(
 
     Exit status: 0 if the bounds hold in float64 (1e-9 over 200 updates, 1e-6 over 1,000), 1 if one does not, 2 for bad input.
     """
-    from common import figures
     from common import lockstep as drift
 
     with _bad_input():
+        figures = _figures()
         if updates < 1:
             raise ValueError(f"updates should be at least 1, got {updates}")
         check_folder(output)
         twins = [framework.get(name) for name in framework.TWINS]
-        with _progress() as progress:
+        with progress_bar(Console(stderr=True)) as progress:
             report = drift.measure(twins, updates=updates, progress=progress)
         output.mkdir(parents=True, exist_ok=True)
         write_json(report, output / "lockstep.json")
@@ -282,13 +275,13 @@ def gradients(framework: Twins = None, output: Output = Path("gradient-results")
 
     Exit status: 0 if the oracle and the frameworks agree, 1 if they do not, 2 for bad input.
     """
-    from common import figures
     from common import gradients as measured
 
     with _bad_input():
+        figures = _figures()
         twins = _twins(framework)
         check_folder(output)
-        with _progress() as progress:
+        with progress_bar(Console(stderr=True)) as progress:
             report = measured.measure(twins, progress=progress)
         output.mkdir(parents=True, exist_ok=True)
         write_json(report, output / "gradients.json")

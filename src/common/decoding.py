@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.framework import NetworkState
+from common.metrics import log_probabilities
+from common.parameters import at_least
 
 Array = NDArray[Any]
 Step = Callable[[Array, NetworkState | None], tuple[Array, NetworkState]]
-
-
-def log_probabilities(scores: Array) -> Array:
-    """log softmax over the last axis, in float64."""
-    shifted = scores.astype(np.float64) - scores.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
 def beam_search(
@@ -38,9 +34,8 @@ def beam_search(
     Raises:
         ValueError: a number below 1.
     """
-    for name, value in (("width", width), ("longest", longest)):
-        if value < 1:
-            raise ValueError(f"{name} should be at least 1, got {value}")
+    at_least("width", width, 1)
+    at_least("longest", longest, 1)
     batch = len(state[0][0])
     # Row r·width + k is the k-th best beginning of sequence r; at first they are all the same, so only one counts.
     state = [tuple(np.repeat(h, width, 0) for h in layer) for layer in state]
@@ -87,8 +82,7 @@ def sample(
     """
     if not len(prompt):
         raise ValueError("prompt should hold at least one symbol, got none")
-    if length < 1:
-        raise ValueError(f"length should be at least 1, got {length}")
+    at_least("length", length, 1)
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature should be at least 0, got {temperature}")
     random = np.random.default_rng(seed)

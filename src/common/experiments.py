@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from common.data.batches import batches
 from common.data.sequences import Sequences
 from common.decoding import beam_search
 from common.framework import Framework
-from common.models import Array, EncoderDecoder
+from common.models import Array, EncoderDecoder, Model
 from common.parameters import CellName
 from common.tasks import Problem, Setting, problems
 from common.training import EVALUATION_BATCH, Diverged, Run
@@ -69,7 +69,6 @@ def make_run(
     folder: Path | None = None,
     resume: Checkpoint | None = None,
     watch: Watch | None = None,
-    save_seconds: float = 15.0,
 ) -> Run:
     """The training of one cell's network on a problem.
 
@@ -79,7 +78,7 @@ def make_run(
         seed: of the weights and the order of the data.
         task, setting: what a checkpoint says of where it belongs.
         dtype: instead of the recipe's.
-        folder, resume, watch, save_seconds: see `common.training.Run`.
+        folder, resume, watch: see `common.training.Run`.
     """
     model, recipe = problem.model(cell), replace(problem.recipe(cell), seed=seed)
     if dtype is not None:
@@ -94,7 +93,6 @@ def make_run(
         about={"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed, **problem.about},
         resume=resume,
         watch=watch,
-        save_seconds=save_seconds,
     )
 
 
@@ -109,7 +107,7 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
         failed = str(error)
     seconds = time.monotonic() - start
     if failed is None:
-        scores = problem.score(answers(twin, network, problem.test, beam=problem.beam))
+        scores = problem.score(answers(twin, network, run.model, problem.test, beam=problem.beam))
     return Outcome(
         problem=problem.name,
         framework=twin.name,
@@ -126,15 +124,15 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
     )
 
 
-def answers(twin: Framework, network: Any, data: Sequences, *, beam: int = 4) -> list[Array]:
-    """A network's answer to every sequence, as `Problem.score` takes them."""
+def answers(twin: Framework, network: Any, model: Model, data: Sequences, *, beam: int = 4) -> list[Array]:
+    """The answer of a model's network to every sequence, as `Problem.score` takes them."""
     found: list[Array] = []
     for batch in batches(data, EVALUATION_BATCH):
-        if isinstance(network.described, EncoderDecoder):
+        if isinstance(model, EncoderDecoder):
             state = twin.encode(network, batch)
             longest = 2 * batch.x.shape[1] + 5
             found += beam_search(lambda symbols, h: twin.step(network, symbols, h), state, width=beam, longest=longest)
-        elif network.described.head == "steps":
+        elif model.head == "steps":
             outputs = twin.predict(network, batch)
             found += [row[:length] for row, length in zip(outputs, batch.lengths, strict=True)]
         else:
@@ -201,8 +199,3 @@ def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any
             }
         )
     return rows
-
-
-def as_dict(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as plain data, for JSON."""
-    return asdict(outcome)

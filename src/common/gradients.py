@@ -159,7 +159,7 @@ def trained(
     *,
     recipe: Recipe | None = None,
     watch: Callable[[Run], None] | None = None,
-) -> tuple[Parameters, Parameters, Run]:
+) -> tuple[Parameters, Parameters]:
     """A layer before and after training on the adding problem, its recurrent weights scaled at the start.
 
     Args:
@@ -170,7 +170,7 @@ def trained(
         watch: called after every update.
 
     Returns:
-        The layer's weights at the start and at the end, and the run.
+        The layer's weights at the start and at the end.
     """
     data = adding(COUNT, LENGTH, seed=1)
     data = Sequences("adding", data.sequences, np.asarray(data.targets)[:, None])
@@ -181,7 +181,7 @@ def trained(
     recipe = recipe or Recipe(learning_rate=0.003, clip_norm=1.0, epochs=10, dtype="float64")
     run = Run(model, recipe, data, weights, watch=watch)
     end = models.recurrent_parameters(model.stack, twin.weights(twin.train(run)), "layer1/forward/")
-    return start, end, run
+    return start, end
 
 
 # A SimpleRNN whose gradients explode: large recurrent weights and plain gradient descent.
@@ -227,15 +227,18 @@ def measure(
     cases = [(cell, scale) for cell in CELLS for scale in SCALES]
     for index, (cell, scale) in enumerate(cases):
         progress(f"{cell}, recurrent weights × {scale:g}", index / (len(cases) + 1))
-        start, end, _ = trained(twins[0], cell, scale)
+        start, end = trained(twins[0], cell, scale)
         for when, parameters in (("at initialisation", start), ("after training", end)):
             # Rounding grows with the pre-activations, so the bound does.
             bound = GRADIENT_BOUND * max(1.0, equations.unroll(parameters, x).largest_pre_activation)
             flows = {"oracle": flow(parameters, x, LAGS)}
             flows |= {twin.name: flow(parameters, x, LAGS, twin) for twin in twins}
+            about = {"cell": cell, "scale": scale, "when": when, "agreement": agreement(flows), "bound": bound}
             for by, found in flows.items():
-                row = {"cell": cell, "scale": scale, "when": when, "by": by}
-                row |= {"agreement": agreement(flows), "bound": bound}
-                rows.append(row | {name: getattr(found, name).tolist() for name in ("lags", "gradients", "jacobians")})
+                rows.append(
+                    about
+                    | {"by": by}
+                    | {name: getattr(found, name).tolist() for name in ("lags", "gradients", "jacobians")}
+                )
     progress("clipping", len(cases) / (len(cases) + 1))
     return {"environment": environment(twins), "rows": rows, "clipping": clipping(twins[0])}

@@ -29,10 +29,11 @@ def losses(
     *,
     dtype: str = "float64",
     updates: int = 1000,
-    rate: float | None = None,
     watch: Callable[[Run], None] | None = None,
 ) -> Array:
-    """The losses of a run: a network in both directions on 30 of the Japanese Vowels recordings, clipped, on a cosine.
+    """The losses of a run at the rate in `RATES`, clipped, on a cosine.
+
+    A network in both directions learns 30 of the Japanese Vowels recordings.
 
     Args:
         twin: the framework that trains.
@@ -40,14 +41,13 @@ def losses(
         optimizer: `"sgd"` or `"adam"`.
         dtype: `"float64"` (default) or `"float32"`.
         updates: how many. Default 1,000.
-        rate: the learning rate. Default the optimiser's in `RATES`.
         watch: called after every update. Default none.
     """
     data = japanese_vowels("train").take(range(0, 270, 9))
     model = Network(Stack(cell, data.features, 8, bidirectional=True), 9, "sequence")
     recipe = Recipe(
         optimizer=optimizer,
-        learning_rate=rate or RATES[optimizer],
+        learning_rate=RATES[optimizer],
         schedule="cosine",
         warm_up=20,
         clip_norm=0.5,

@@ -49,6 +49,14 @@ def balanced_accuracy(targets: ArrayLike, answers: ArrayLike) -> float:
     return float(np.mean([np.mean(came[right == one] == one) for one in np.unique(right)]))
 
 
+def log_probabilities(scores: ArrayLike) -> NDArray[np.float64]:
+    """log softmax over the last axis, in float64: `(…, classes)`."""
+    array = np.asarray(scores, np.float64)
+    # Below its maximum, a row's exponentials neither overflow nor all vanish.
+    shifted = array - array.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
 def cross_entropy(scores: ArrayLike, targets: ArrayLike) -> float:
     """The mean over rows of −log softmax(scores)[target], in nats.
 
@@ -64,9 +72,7 @@ def cross_entropy(scores: ArrayLike, targets: ArrayLike) -> float:
         raise ValueError(f"scores should have shape (rows, classes), got {came.shape} for {right.shape}")
     if right.min() < 0 or right.max() >= came.shape[1]:
         raise ValueError(f"targets should be from 0 to {came.shape[1] - 1}, got {right.min()} to {right.max()}")
-    # In float64 and below its maximum, a row's exponentials neither overflow nor all vanish.
-    shifted = came.astype(np.float64) - came.max(1, keepdims=True)
-    return float(np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(right)), right]))
+    return float(-np.mean(log_probabilities(came)[np.arange(len(right)), right]))
 
 
 def bits(nats: float) -> float:

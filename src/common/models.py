@@ -22,17 +22,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from common.parameters import CELLS, CellName, Parameters, initialise, one_of
+from common.parameters import CELLS, CellName, Parameters, at_least, initialise, one_of
 
 Head = Literal["sequence", "steps", "forecast"]
 HEADS: tuple[Head, ...] = ("sequence", "steps", "forecast")
 Array = NDArray[Any]
 Weights = dict[str, Array]
-
-
-def _at_least(argument: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{argument} should be at least {least}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class Stack:
     def __post_init__(self) -> None:
         one_of("cell", self.cell, list(CELLS))
         for name, least in (("inputs", 1), ("hidden", 1), ("embedding", 0), ("layers", 1)):
-            _at_least(name, getattr(self, name), least)
+            at_least(name, getattr(self, name), least)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout should be at least 0 and below 1, got {self.dropout}")
 
@@ -110,7 +105,7 @@ class Network:
 
     def __post_init__(self) -> None:
         one_of("head", self.head, HEADS)
-        _at_least("outputs", self.outputs, 1)
+        at_least("outputs", self.outputs, 1)
 
     def stacks(self) -> dict[str, Stack]:
         """The stacks by the prefix of their weights."""

@@ -113,6 +113,16 @@ def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
     return value
 
 
+def at_least(argument: str, value: float, least: float) -> None:
+    """Refuse a number that is too small, or none.
+
+    Raises:
+        ValueError: it is below `least` or NaN; names the argument, what was expected and what came.
+    """
+    if not value >= least:
+        raise ValueError(f"{argument} should be at least {least}, got {value}")
+
+
 @dataclass(frozen=True, eq=False)
 class Parameters(Mapping[str, NDArray[Any]]):
     """One layer's weights by the document's names: `parameters["W_ii"]`.

@@ -9,8 +9,9 @@ import numpy as np
 
 from common.checkpoint import Checkpoint
 from common.data.batches import pad
-from common.decoding import beam_search, log_probabilities, sample
+from common.decoding import beam_search, sample
 from common.framework import Framework
+from common.metrics import log_probabilities
 from common.parameters import one_of
 
 Speaker = Callable[[Framework, Any, Checkpoint, Sequence[str]], list[str]]

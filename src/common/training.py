@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import checkpoint as checkpoints
+from common import metrics
 from common.checkpoint import Checkpoint, Position
 from common.data.batches import Batch, batches
 from common.data.sequences import Sequences
@@ -60,31 +61,27 @@ def digest(data: Sequences) -> str:
 
 def figures(model: Model, batch: Batch, outputs: Array) -> tuple[Figures, int]:
     """The figures of a batch's outputs, and over how many targets they are; steps whose target is −1 do not count."""
-    outputs = np.asarray(outputs, np.float64)
     if model.head == "forecast":
-        mean = float(np.mean((outputs - batch.targets) ** 2))
-        return Figures(mean, math.sqrt(mean)), len(batch)
+        squared = float(np.mean((np.asarray(outputs, np.float64) - batch.targets) ** 2))
+        return Figures(squared, math.sqrt(squared)), len(batch)
     targets = batch.targets.reshape(-1)
-    scores = outputs.reshape(-1, outputs.shape[-1])[targets >= 0]
+    scores = np.asarray(outputs).reshape(len(targets), -1)[targets >= 0]
     targets = targets[targets >= 0]
-    highest = scores.max(1)
-    nats = highest + np.log(np.exp(scores - highest[:, None]).sum(1)) - scores[np.arange(len(targets)), targets]
-    return Figures(float(nats.mean()), float((scores.argmax(1) == targets).mean())), len(targets)
+    return Figures(metrics.cross_entropy(scores, targets), metrics.accuracy(targets, scores)), len(targets)
 
 
-def evaluate(model: Model, predict: Callable[[Batch], Array], data: Sequences, dtype: str = "float32") -> Figures:
+def evaluate(model: Model, predict: Callable[[Batch], Array], data: Sequences) -> Figures:
     """The figures of a data set.
 
     Args:
         model: what is evaluated.
         predict: a batch's outputs.
         data: the sequences.
-        dtype: of features. Default float32.
     """
     loss = metric = 0.0
     count = 0
     forecast = model.head == "forecast"
-    for batch in batches(data, EVALUATION_BATCH, bucket=True, dtype=dtype):
+    for batch in batches(data, EVALUATION_BATCH, bucket=True):
         found, targets = figures(model, batch, predict(batch))
         loss += found.loss * targets
         metric += found.metric * targets
@@ -165,12 +162,15 @@ class Run:
     @property
     def rate(self) -> float:
         """The learning rate of the next update."""
-        return self.recipe.rate(self.position.update, self.recipe.epochs * self.batches_per_epoch)
+        return self._rate(self.position.update)
 
     @property
     def last_rate(self) -> float:
         """The learning rate of the update before."""
-        return self.recipe.rate(max(0, self.position.update - 1), self.recipe.epochs * self.batches_per_epoch)
+        return self._rate(max(0, self.position.update - 1))
+
+    def _rate(self, update: int) -> float:
+        return self.recipe.rate(update, self.recipe.epochs * self.batches_per_epoch)
 
     @property
     def finished(self) -> bool:
@@ -180,11 +180,6 @@ class Run:
         losses = [epoch["loss"] for epoch in self.epochs]
         patience = self.recipe.patience
         return bool(patience and len(losses) - 1 - int(np.argmin(losses or [0])) >= patience)
-
-    @property
-    def final_weights(self) -> Weights | None:
-        """The weights to end with, if they are not the last ones."""
-        return self.best or None
 
     @property
     def left(self) -> int:
@@ -237,7 +232,7 @@ class Run:
     def end_epoch(self, predict: Callable[[Batch], Array], snapshot: Callable[[], Snapshot], framework: str) -> None:
         """The batches of an epoch are done: evaluate, remember the best weights, save."""
         if self.validation is not None:
-            found = evaluate(self.model, predict, self.validation, self.recipe.dtype)
+            found = evaluate(self.model, predict, self.validation)
             losses = [epoch["loss"] for epoch in self.epochs]
             self.epochs.append({"update": self.position.update, **found._asdict()})
             if self.recipe.patience and found.loss < min(losses, default=math.inf):

@@ -113,8 +113,7 @@ class Trainer:
         self.signature = models.signature(self.network, next(batches(run.train, 1)))
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
-        if run.resume is not None:
-            self._restore(run)
+        self._restore(run)
 
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
@@ -165,6 +164,6 @@ def train(run: Run, *, device: str = "cpu") -> Any:
     while not run.finished:
         trainer.epoch(run.remaining(), run.left)
         run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
-    if run.final_weights is not None:
-        models.fill(trainer.network, run.final_weights)
+    if run.best:
+        models.fill(trainer.network, run.best)
     return trainer.network

@@ -54,8 +54,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.network, run.recipe)
         self.dropout = any(stack.dropout for stack in run.model.stacks().values())
         torch.manual_seed(run.recipe.seed)
-        if run.resume is not None:
-            self._restore(run)
+        self._restore(run)
 
     def update(self, batch: Batch) -> tuple[float, float]:
         """One update of the weights: the loss before it, and the norm of the gradients before they are clipped."""
@@ -126,7 +125,7 @@ def train(run: Run, *, device: str = "cpu") -> Any:
             for batch in run.remaining():
                 run.record(*trainer.update(batch), trainer.snapshot, name)
             run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
-    if run.final_weights is not None:
-        models.fill(trainer.network, run.final_weights)
+    if run.best:
+        models.fill(trainer.network, run.best)
     trainer.network.eval()
     return trainer.network

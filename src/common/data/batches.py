@@ -132,5 +132,6 @@ def batches(
     if bucket and random is not None:
         chunks = [chunks[i] for i in random.permutation(len(chunks))]
     for chunk in chunks:
-        chosen = data.take(chunk)
-        yield pad(chosen.sequences, chosen.targets, dtype)
+        listed = isinstance(data.targets, tuple)
+        targets = [data.targets[i] for i in chunk] if listed else data.targets[chunk]
+        yield pad([data.sequences[i] for i in chunk], targets, dtype)

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.data.sequences import Sequences
-
-
-def _at_least(argument: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{argument} should be at least {least}, got {value}")
+from common.parameters import at_least
 
 
 def gaussian(count: int, features: int, *, min_length: int, max_length: int, seed: int = 0) -> Sequences:
@@ -25,10 +21,10 @@ def gaussian(count: int, features: int, *, min_length: int, max_length: int, see
     Raises:
         ValueError: a number out of range.
     """
-    _at_least("count", count, 1)
-    _at_least("features", features, 1)
-    _at_least("min_length", min_length, 1)
-    _at_least("max_length", max_length, min_length)
+    at_least("count", count, 1)
+    at_least("features", features, 1)
+    at_least("min_length", min_length, 1)
+    at_least("max_length", max_length, min_length)
     random = np.random.default_rng(seed)
     lengths = random.integers(min_length, max_length, count, endpoint=True)
     sequences = tuple(random.standard_normal((length, features)) for length in lengths)
@@ -54,8 +50,8 @@ def adding(count: int, length: int, *, seed: int = 0) -> Sequences:
     Raises:
         ValueError: a number out of range.
     """
-    _at_least("count", count, 1)
-    _at_least("length", length, 4)
+    at_least("count", count, 1)
+    at_least("length", length, 4)
     random = np.random.default_rng(seed)
     sequences, targets = [], []
     for _ in range(count):
@@ -94,7 +90,7 @@ def copying(count: int, lag: int, *, symbols: int = 8, length: int = 3, seed: in
         ValueError: a number out of range.
     """
     for name, value, least in (("count", count, 1), ("lag", lag, 0), ("symbols", symbols, 2), ("length", length, 1)):
-        _at_least(name, value, least)
+        at_least(name, value, least)
     random = np.random.default_rng(seed)
     sequences, targets = [], []
     for _ in range(count):

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from common.data.sequences import Sequences
+from common.packages import optional
 from common.parameters import one_of
 
 
@@ -29,13 +30,7 @@ def japanese_vowels(split: Literal["train", "test"] = "train") -> Sequences:
         ModuleNotFoundError: `aeon` is not installed.
     """
     one_of("split", split, ["train", "test"])
-    try:
-        from aeon.datasets import load_japanese_vowels
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the Japanese Vowels recordings come with the package aeon, which is not installed: pip install '.[data]'",
-            name=error.name,
-        ) from error
-    recordings, speakers = load_japanese_vowels(split=split)
+    datasets = optional("aeon.datasets", "the Japanese Vowels recordings come with", extra="data")
+    recordings, speakers = datasets.load_japanese_vowels(split=split)
     sequences = tuple(np.ascontiguousarray(recording.T, np.float64) for recording in recordings)
     return Sequences("vowels", sequences, np.asarray(speakers).astype(np.int64) - 1)

@@ -19,7 +19,7 @@ SOLVED = 0.04  # an answer that is no further off is right, as in the paper
 
 
 class Size(NamedTuple):
-    """A setting: lengths, sequences to train on and to test, network, recipe."""
+    """A setting: lengths (of `copying`, blanks), sequences to train on and to test, network, recipe."""
 
     lengths: tuple[int, ...]
     examples: int

