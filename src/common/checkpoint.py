@@ -24,8 +24,7 @@ from common.files import write_bytes, write_json
 from common.models import Array, Model, Weights
 from common.recipe import Recipe
 
-FORMAT = "rnn-parity checkpoint 1"
-KEPT = 2
+FORMAT = "rnn-parity checkpoint 2"
 
 
 class BadCheckpoint(ValueError):
@@ -62,7 +61,8 @@ class Checkpoint:
         best: the weights of the lowest validation loss, where the recipe has `patience`; else empty.
         losses, norms: of each update: the loss, and the norm of the gradients before they were clipped.
         epochs: of each pass: the figures of the validation data.
-        data: a digest of the training data.
+        seconds: that the run has taken so far, in whatever processes.
+        data: a digest of the data that the run depends on.
         about: whatever else belongs to the run, as plain data.
     """
 
@@ -77,12 +77,13 @@ class Checkpoint:
     losses: Array = field(default_factory=lambda: np.zeros(0))
     norms: Array = field(default_factory=lambda: np.zeros(0))
     epochs: tuple[Mapping[str, float], ...] = ()
+    seconds: float = 0.0
     data: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write a checkpoint; of those in the folder the newest two are kept.
+    """Write a checkpoint; of those before it in the folder the last one is kept.
 
     Returns:
         The JSON file's path, which `load` takes.
@@ -99,6 +100,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
         "model": models.to_dict(checkpoint.model),
         "recipe": checkpoint.recipe.as_dict(),
         "epochs": [dict(epoch) for epoch in checkpoint.epochs],
+        "seconds": checkpoint.seconds,
         "data": checkpoint.data,
         "about": dict(checkpoint.about),
         "sha256 of the arrays": hashlib.sha256(content).hexdigest(),
@@ -107,8 +109,8 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
     path.unlink(missing_ok=True)
     write_bytes(content, path.with_suffix(".safetensors"))
     write_json({**described, "sha256 of the rest": _digest(described)}, path)
-    for old in _found(folder)[:-KEPT]:
-        old.unlink()
+    for old in _older(path)[:-1]:
+        old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
 
@@ -131,7 +133,7 @@ def load(path: Path) -> Checkpoint:
     try:
         return _read(path)
     except BadCheckpoint as error:
-        older = [each for each in _found(path.parent) if each.name < path.name]
+        older = _older(path)
         advice = f"; the one before it is {older[-1]}" if older else ""
         raise BadCheckpoint(f"checkpoint {path} is refused: {error}{advice}") from None
 
@@ -142,17 +144,13 @@ def _read(path: Path) -> Checkpoint:
     if not arrays_path.is_file():
         raise BadCheckpoint(f"its arrays, {arrays_path.name}, are not there")
     content = arrays_path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != described["sha256 of the arrays"]:
+    if hashlib.sha256(content).hexdigest() != described.get("sha256 of the arrays"):
         raise BadCheckpoint(f"{arrays_path.name} is not the file that was written: truncated, altered or another run's")
     groups = _groups(content)
     try:
-        model, recipe = models.from_dict(described["model"]), Recipe.from_dict(described["recipe"])
-        for group in ("weights", "best"):
-            if group in groups:
-                models.check_weights(model, groups[group])
-        return Checkpoint(
-            model=model,
-            recipe=recipe,
+        checkpoint = Checkpoint(
+            model=models.from_dict(described["model"]),
+            recipe=Recipe.from_dict(described["recipe"]),
             framework=described["framework"],
             position=Position(**described["position"]),
             weights=groups["weights"],
@@ -161,12 +159,38 @@ def _read(path: Path) -> Checkpoint:
             best=groups.get("best", {}),
             losses=groups["curves"]["losses"],
             norms=groups["curves"]["norms"],
-            epochs=tuple(described["epochs"]),
+            epochs=tuple({name: epoch[name] for name in ("update", "loss", "metric")} for epoch in described["epochs"]),
+            seconds=float(described["seconds"]),
             data=described["data"],
             about=described["about"],
         )
+        _check(checkpoint)
+        return checkpoint
     except (KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"its contents do not fit together: {error}") from None
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Whether a run can go on from it.
+
+    Raises:
+        ValueError: arrays that are not the model's, or not as many as the updates.
+    """
+    model, recipe, update = checkpoint.model, checkpoint.recipe, checkpoint.position.update
+    arrays = {"weights": checkpoint.weights, "best": checkpoint.best, **checkpoint.moments}
+    for name, group in arrays.items():
+        if group or name != "best":
+            models.check_weights(model, group)
+        if any(array.dtype != recipe.dtype for array in group.values()):
+            raise ValueError(
+                f"{name} should be of {recipe.dtype}, got {sorted({str(a.dtype) for a in group.values()})}"
+            )
+    expected = [["m", "v"]] if recipe.optimizer == "adam" else [["sum"], ["velocity"]] if recipe.momentum else [[]]
+    if sorted(checkpoint.moments) not in (expected if update else [*expected, []]):
+        raise ValueError(f"moments should be {' or '.join(map(str, expected))}, got {sorted(checkpoint.moments)}")
+    for name, curve in (("losses", checkpoint.losses), ("norms", checkpoint.norms)):
+        if curve.shape != (update,):
+            raise ValueError(f"{name} should be of {update} updates, got shape {curve.shape}")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -175,7 +199,7 @@ def _described(path: Path) -> dict[str, Any]:
         described = json.loads(path.read_text())
     except FileNotFoundError:
         raise FileNotFoundError(f"checkpoint should be a file or a folder, got {path}, which is not there") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BadCheckpoint(f"it is not JSON, or truncated: {error}") from None
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise BadCheckpoint(f"its format should be {FORMAT!r}")
@@ -209,6 +233,11 @@ def _groups(content: bytes) -> dict[str, Weights]:
         group, _, own = name.partition("/")
         groups.setdefault(group, {})[own] = array
     return groups
+
+
+def _older(path: Path) -> list[Path]:
+    """The checkpoints beside one that have fewer updates, oldest first."""
+    return [each for each in _found(path.parent) if each.name < path.name]
 
 
 def _found(folder: Path) -> list[Path]:

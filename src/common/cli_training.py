@@ -21,7 +21,7 @@ from common.experiments import Outcome
 from common.files import check_folder, write_json, write_text
 from common.framework import Framework
 from common.packages import optional
-from common.parameters import CELLS, one_of
+from common.parameters import CELLS, one_of, whole
 from common.tasks import problems
 from common.terminal import progress_bar
 from common.training import Run
@@ -41,16 +41,30 @@ def _bad_input() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, and end with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"rnn-parity: stopped; --resume goes on from the checkpoints in {folder}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
 def _twins(names: Names) -> list[Framework]:
-    return [framework.get(name) for name in dict.fromkeys(names or framework.installed())]
+    found = [framework.get(name) for name in dict.fromkeys(names or framework.installed())]
+    if not found:
+        raise ModuleNotFoundError("framework should be installed, got neither torch nor tensorflow with keras")
+    return found
 
 
 def said(run: Run) -> str:
     """Loss, metric and gradient norm of a run, as they stand."""
     text = f"loss {run.losses[-1]:.3f}, ‖gradient‖ {run.norms[-1]:.2f}" if run.losses else ""
     if run.epochs:
+        data = "training" if run.validation is run.train else "validation"
         metric = "error" if run.model.head == "forecast" else "accuracy"
-        text += f", validation loss {run.epochs[-1]['loss']:.3f}, {metric} {run.epochs[-1]['metric']:.3f}"
+        text += f", {data} loss {run.epochs[-1]['loss']:.3f}, {metric} {run.epochs[-1]['metric']:.3f}"
     return text
 
 
@@ -74,50 +88,53 @@ def train(
     Exit status: 0; 1 if a training failed; 2 for bad input.
     """
     with _bad_input():
-        twins = _twins(framework)
+        twins = {twin.name: twin for twin in _twins(framework)}
         cells = [one_of("cell", name, list(CELLS)) for name in dict.fromkeys(cell or CELLS)]
         ready = problems(task, setting)  # type: ignore[arg-type]
-        if seeds is not None and seeds < 1:
-            raise ValueError(f"seeds should be at least 1, got {seeds}")
-        for twin in twins:
+        if seeds is not None:
+            whole("seeds", seeds, 1)
+        for twin in twins.values():
             one_of("device", device, twin.devices())
         folder = output or Path("training-results") / task
         check_folder(folder)
         _figures()
         optional("safetensors", "checkpoints need")
         if not resume:
-            experiments.check_no_checkpoints(folder)
-        jobs = [
-            (problem, twin, name, seed)
-            for problem in ready
-            for twin in twins
-            for name in cells
-            for seed in range(seeds or problem.seeds)
-        ]
-        found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
-        with progress_bar(Console(stderr=True)) as progress:
-            for index, (problem, twin, name, seed) in enumerate(jobs):
-                what = f"{problem.name}: rnn_{twin.name} {name}, seed {seed}"
+            experiments.check_no_checkpoints(folder, "go on with them by --resume, or name another folder")
+        jobs = experiments.jobs(ready, list(twins), cells, seeds, folder if resume else None)
+        twins |= {name: _twins([name])[0] for _, name, _, _ in jobs if name not in twins}
+    found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
+    with _interruptible(folder), progress_bar(Console(stderr=True)) as progress:
+        progress("baselines", 0)
+        with _bad_input():  # the baselines come first, so that a missing package is not found after the work
+            baselines = {problem.name: problem.baselines() for problem in ready}
+        for index, (problem, name, kind, seed) in enumerate(jobs):
+            what = f"{problem.name}: rnn_{name} {kind}, seed {seed}"
 
-                def watch(run: Run, index: int = index, what: str = what) -> None:
-                    progress(f"{what}: {said(run)}", (index + run.position.update / run.total) / len(jobs))
+            def watch(run: Run, index: int = index, what: str = what) -> None:
+                progress(f"{what}: {said(run)}", (index + run.position.update / run.total) / len(jobs))
 
-                place = experiments.run_folder(folder, problem, twin.name, name, seed)
-                begun = resume and bool(list(place.glob("checkpoint-*.json")))
+            with _bad_input():
+                place = experiments.run_folder(folder, problem, name, kind, seed)
                 run = experiments.make_run(
                     problem,
-                    name,
+                    kind,
                     seed,
                     task=task,
                     setting=setting,  # type: ignore[arg-type]
                     dtype=dtype,
                     folder=place,
-                    resume=checkpoints.load(place) if begun else None,
+                    resume=experiments.begun(place, name) if resume else None,
                     watch=watch,
                 )
-                found[problem.name].append(experiments.train(twin, problem, run, device=device))
-        report = reports.report(task, setting, twins, [(problem, found[problem.name]) for problem in ready])  # type: ignore[arg-type]
-        written = write(report, folder)
+            found[problem.name].append(experiments.train(twins[name], problem, run, device=device))
+    report = reports.report(
+        task,
+        setting,  # type: ignore[arg-type]
+        list(twins.values()),
+        [(problem, baselines[problem.name], found[problem.name]) for problem in ready],
+    )
+    written = write(report, folder)
     console = Console()
     show(report, console)
     for path in written:
@@ -175,10 +192,15 @@ def resume(
     with _bad_input():
         problem, found = experiments.resume(checkpoint)
         (twin,) = _twins([framework or found.framework])
-        folder = output or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
+        one_of("device", device, twin.devices())
+        own = checkpoint if checkpoint.is_dir() else checkpoint.parent
+        folder = output or own
         check_folder(folder)
-        about = found.about
-        with progress_bar(Console(stderr=True)) as progress:
+        if folder.resolve() != own.resolve():
+            experiments.check_no_checkpoints(folder, "name another folder")
+    about, begun = found.about, found.position.update
+    with _interruptible(folder), progress_bar(Console(stderr=True)) as progress:
+        with _bad_input():
             run = experiments.make_run(
                 problem,
                 about["cell"],
@@ -190,8 +212,7 @@ def resume(
                 resume=found,
                 watch=lambda run: progress(said(run), run.position.update / run.total),
             )
-            begun = found.position.update
-            outcome = experiments.train(twin, problem, run, device=device)
+        outcome = experiments.train(twin, problem, run, device=device)
     console = Console()
     console.print(
         f"{problem.name}, {about['cell']}: {begun:,} updates in rnn_{found.framework}, "
@@ -237,32 +258,33 @@ def lockstep(
 ) -> None:
     """Train the same networks in both frameworks from the same weights, and measure how far their losses drift apart.
 
-    Exit status: 0 if the bounds hold in float64 (1e-9 over 200 updates, 1e-6 over 1,000), 1 if one does not, 2 for bad input.
+    Exit status: 0 if the bounds hold in float64 (1e-9 over the first 200 updates, 1e-6 over 1,000), 1 if not, 2 for bad input.
     """
     from common import lockstep as drift
 
     with _bad_input():
         figures = _figures()
-        if updates < 1:
-            raise ValueError(f"updates should be at least 1, got {updates}")
+        whole("updates", updates, 1)
         check_folder(output)
         twins = [framework.get(name) for name in framework.TWINS]
-        with progress_bar(Console(stderr=True)) as progress:
-            report = drift.measure(twins, updates=updates, progress=progress)
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(report, output / "lockstep.json")
-        written = [output / "lockstep.json", *figures.save(figures.drift(report), "lockstep", output)]
+        drift.recordings()  # so that a missing package is bad input
+    with progress_bar(Console(stderr=True)) as progress:
+        report = drift.measure(twins, updates=updates, progress=progress)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(report, output / "lockstep.json")
+    written = [output / "lockstep.json", *figures.save(figures.drift(report), "lockstep", output)]
     console = Console()
     console.print(reports.conditions(report), highlight=False)
     table = Table(
         "", title="Largest relative difference of the losses", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
-    for n in drift.BOUNDS:
+    within = drift.bounds(updates)
+    for n in within:
         table.add_column(f"first {n:,}", justify="right")
     table.add_column("bounds")
     for row in report["rows"]:
         verdict = {True: "[green]hold[/]", False: "[red]BEYOND[/]", None: "–"}[drift.holds(row)]
-        worst = (f"{row['worst'][str(n)]:.1e}" for n in drift.BOUNDS)
+        worst = (f"{row['worst'][str(n)]:.1e}" for n in within)
         table.add_row(f"{row['cell']}, {row['optimizer']}, {row['dtype']}", *worst, verdict)
     console.print(table)
     for path in written:
@@ -281,11 +303,11 @@ def gradients(framework: Twins = None, output: Output = Path("gradient-results")
         figures = _figures()
         twins = _twins(framework)
         check_folder(output)
-        with progress_bar(Console(stderr=True)) as progress:
-            report = measured.measure(twins, progress=progress)
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(report, output / "gradients.json")
-        written = [output / "gradients.json", *figures.save(figures.gradient_flow(report), "gradients", output)]
+    with progress_bar(Console(stderr=True)) as progress:
+        report = measured.measure(twins, progress=progress)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(report, output / "gradients.json")
+    written = [output / "gradients.json", *figures.save(figures.gradient_flow(report), "gradients", output)]
     console = Console()
     console.print(reports.conditions(report), highlight=False)
     _show_flows(report["rows"], console)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from common.checkpoint import Checkpoint
 from common.data.batches import batches
 from common.data.sequences import Sequences
 from common.decoding import beam_search
-from common.framework import Framework
+from common.framework import Framework, installed
 from common.models import Array, EncoderDecoder, Model
-from common.parameters import CellName
+from common.parameters import CELLS, CellName, one_of, whole
 from common.tasks import Problem, Setting, problems
 from common.training import EVALUATION_BATCH, Diverged, Run
 
@@ -33,7 +33,7 @@ class Outcome:
         problem, framework, cell, seed: which one.
         parameters: how many numbers are trained.
         scores: the problem's measures on the test data; empty if it failed.
-        seconds: of training and validation, in this process.
+        seconds: of training and validation, in this process and before it was stopped.
         updates: done in all.
         losses, norms, epochs: see `common.training.Run`.
         failed: why it ended early, or None.
@@ -79,18 +79,28 @@ def make_run(
         task, setting: what a checkpoint says of where it belongs.
         dtype: instead of the recipe's.
         folder, resume, watch: see `common.training.Run`.
+
+    Raises:
+        ValueError: `resume` belongs to something else.
     """
     model, recipe = problem.model(cell), replace(problem.recipe(cell), seed=seed)
     if dtype is not None:
         recipe = replace(recipe, dtype=dtype)  # type: ignore[arg-type]
+    about = {"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed}
+    for name, value in about.items():
+        if resume is not None and resume.about.get(name) != value:
+            raise ValueError(f"resume should be of {name} {value}, got {resume.about.get(name)}")
+    validation = problem.validation
+    if validation is None and not recipe.patience:
+        validation = problem.train  # to show a metric
     return Run(
         model,
         recipe,
         problem.train,
         models.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
-        validation=problem.validation,
+        validation=validation,
         folder=folder,
-        about={"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed, **problem.about},
+        about={**about, **problem.about},
         resume=resume,
         watch=watch,
     )
@@ -98,14 +108,13 @@ def make_run(
 
 def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -> Outcome:
     """Train a network, or go on with it, and score it on the test data."""
-    start = time.monotonic()
     scores: Mapping[str, float] = {}
     failed = None
     try:
         network = twin.train(run, device=device)
     except Diverged as error:
         failed = str(error)
-    seconds = time.monotonic() - start
+    seconds = run.seconds
     if failed is None:
         scores = problem.score(answers(twin, network, run.model, problem.test, beam=problem.beam))
     return Outcome(
@@ -149,34 +158,83 @@ def resume(path: Path) -> tuple[Problem, Checkpoint]:
     """
     checkpoint = checkpoints.load(path)
     about = checkpoint.about
+    one_of("cell of the checkpoint", about.get("cell"), list(CELLS))
+    whole("seed of the checkpoint", about.get("seed"), 0)  # type: ignore[arg-type]
     for problem in problems(about.get("task", ""), about.get("setting", "")):
         if problem.name == about.get("problem"):
             return problem, checkpoint
     raise ValueError(f"checkpoint should be of a task's problem, got {about.get('problem')!r} of {about.get('task')!r}")
 
 
-def check_no_checkpoints(output: Path) -> None:
+def check_no_checkpoints(output: Path, advice: str) -> None:
     """Refuse to begin where another run's checkpoints are.
+
+    Args:
+        output: a folder, of checkpoints or of such folders.
+        advice: what to do instead.
 
     Raises:
         FileExistsError: there are some.
     """
-    found = sorted(output.glob("*/checkpoint-*.json"))
+    found = sorted([*output.glob("checkpoint-*.json"), *output.glob("*/checkpoint-*.json")])
     if found:
-        raise FileExistsError(
-            f"output should be free of checkpoints, got {found[0]}: go on with them by --resume, or name another folder"
+        raise FileExistsError(f"output should be free of checkpoints, got {found[0]}: {advice}")
+
+
+Job = tuple[Problem, str, CellName, int]
+
+
+def jobs(
+    ready: Sequence[Problem],
+    frameworks: Sequence[str],
+    cells: Sequence[CellName],
+    seeds: int | None,
+    begun: Path | None = None,
+) -> list[Job]:
+    """The networks to be trained: problem, framework, cell and seed of each.
+
+    Args:
+        ready: the problems.
+        frameworks, cells: those asked for.
+        seeds: how many of each. None: as many as the problem has.
+        begun: a folder whose other networks are to be gone on with, too, so that none is missing in the report.
+    """
+    found: list[Job] = []
+    for problem, framework, cell in product(ready, installed(), CELLS):
+        number = (seeds or problem.seeds) if framework in frameworks and cell in cells else 0
+        while begun is not None and _has_checkpoints(run_folder(begun, problem, framework, cell, number)):
+            number += 1
+        found += [(problem, framework, cell, seed) for seed in range(number)]
+    return found
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return any(folder.glob("checkpoint-*.json"))
+
+
+def begun(folder: Path, framework: str) -> Checkpoint | None:
+    """The checkpoint from which `train` goes on in a network's folder; None where there is none.
+
+    Raises:
+        BadCheckpoint: see `common.checkpoint.load`.
+        ValueError: the other framework wrote it, so that what comes of it is not this one's.
+    """
+    if not _has_checkpoints(folder):
+        return None
+    checkpoint = checkpoints.load(folder)
+    if checkpoint.framework != framework:
+        raise ValueError(
+            f"{folder} should hold checkpoints of rnn_{framework}, got one that rnn_{checkpoint.framework} wrote: "
+            "rnn-parity resume goes on with it"
         )
+    return checkpoint
 
 
 def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for every framework and cell: the measures' means over the seeds and, of several, their spread."""
+    """A row for every framework and cell of a problem's outcomes: the measures' means over the seeds, and their spread."""
     rows = []
     for framework, cell in dict.fromkeys((each.framework, each.cell) for each in outcomes):
-        own = [
-            each for each in outcomes if (each.problem, each.framework, each.cell) == (problem.name, framework, cell)
-        ]
-        if not own:
-            continue
+        own = [each for each in outcomes if (each.framework, each.cell) == (framework, cell)]
         scored = [each for each in own if each.failed is None]
         rows.append(
             {

@@ -22,7 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from common.parameters import CELLS, CellName, Parameters, at_least, initialise, one_of
+from common import parameters
+from common.parameters import CELLS, CellName, Parameters, one_of, whole
 
 Head = Literal["sequence", "steps", "forecast"]
 HEADS: tuple[Head, ...] = ("sequence", "steps", "forecast")
@@ -60,7 +61,7 @@ class Stack:
     def __post_init__(self) -> None:
         one_of("cell", self.cell, list(CELLS))
         for name, least in (("inputs", 1), ("hidden", 1), ("embedding", 0), ("layers", 1)):
-            at_least(name, getattr(self, name), least)
+            whole(name, getattr(self, name), least)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout should be at least 0 and below 1, got {self.dropout}")
 
@@ -105,7 +106,7 @@ class Network:
 
     def __post_init__(self) -> None:
         one_of("head", self.head, HEADS)
-        at_least("outputs", self.outputs, 1)
+        whole("outputs", self.outputs, 1)
 
     def stacks(self) -> dict[str, Stack]:
         """The stacks by the prefix of their weights."""
@@ -193,8 +194,8 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
         if stack.embedding:
             found[f"{prefix}E"] = (stack.inputs, stack.embedding)
         for name, width in stack.recurrent():
-            drawn = initialise(stack.cell, width, stack.hidden, reset_after=stack.reset_after)
-            found |= {f"{prefix}{name}{weight}": array.shape for weight, array in drawn.items()}
+            own = parameters.shapes(stack.cell, width, stack.hidden, reset_after=stack.reset_after)
+            found |= {f"{prefix}{name}{weight}": shape for weight, shape in own.items()}
     return found | {"W_hy": (model.outputs, model.output_width), "b_y": (model.outputs,)}
 
 

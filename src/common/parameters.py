@@ -123,6 +123,17 @@ def at_least(argument: str, value: float, least: float) -> None:
         raise ValueError(f"{argument} should be at least {least}, got {value}")
 
 
+def whole(argument: str, value: int, least: int) -> None:
+    """Refuse what is no whole number, or too small a one.
+
+    Raises:
+        ValueError: it is no `int`, or below `least`; names the argument, what was expected and what came.
+    """
+    if not isinstance(value, int):
+        raise ValueError(f"{argument} should be a whole number, got {value!r}")
+    at_least(argument, value, least)
+
+
 @dataclass(frozen=True, eq=False)
 class Parameters(Mapping[str, NDArray[Any]]):
     """One layer's weights by the document's names: `parameters["W_ii"]`.
@@ -215,6 +226,20 @@ class Parameters(Mapping[str, NDArray[Any]]):
         return Parameters(self.cell, {name: array.astype(dtype) for name, array in self.items()}, self.reset_after)
 
 
+def shapes(
+    cell: CellName, input_size: int, hidden_size: int, *, bias: bool = True, reset_after: bool = True
+) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of a layer, by name and in order.
+
+    Args:
+        cell, input_size, hidden_size, bias, reset_after: see `initialise`.
+    """
+    kind = CELLS[one_of("cell", cell, list(CELLS))]
+    found: dict[str, tuple[int, ...]] = {kind.input_weight(g): (hidden_size, input_size) for g in kind.gates}
+    found |= {kind.recurrent_weight(g): (hidden_size, hidden_size) for g in kind.gates}
+    return found | (dict.fromkeys(kind.bias_names(reset_after), (hidden_size,)) if bias else {})
+
+
 def initialise(
     cell: CellName,
     input_size: int,
@@ -241,14 +266,11 @@ def initialise(
     Raises:
         ValueError: an unknown cell or a size below 1.
     """
-    kind = CELLS[one_of("cell", cell, list(CELLS))]
     for argument, size in (("input_size", input_size), ("hidden_size", hidden_size)):
         if size < 1:
             raise ValueError(f"{argument} should be at least 1, got {size}")
-    shapes: dict[str, tuple[int, ...]] = {kind.input_weight(g): (hidden_size, input_size) for g in kind.gates}
-    shapes |= {kind.recurrent_weight(g): (hidden_size, hidden_size) for g in kind.gates}
-    shapes |= dict.fromkeys(kind.bias_names(reset_after), (hidden_size,)) if bias else {}
+    expected = shapes(cell, input_size, hidden_size, bias=bias, reset_after=reset_after)
     random = np.random.default_rng(seed)
     bound = scale / np.sqrt(hidden_size)
-    weights = {name: random.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
+    weights = {name: random.uniform(-bound, bound, shape).astype(dtype) for name, shape in expected.items()}
     return Parameters(cell, weights, reset_after)

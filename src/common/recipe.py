@@ -9,10 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.parameters import one_of
+from common.parameters import one_of, whole
 
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["constant", "cosine"]
+
+
+def _float32(number: float) -> float:
+    """Rounded to what float32 holds; infinite beyond it."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,10 @@ class Recipe:
     Args:
         optimizer: `"adam"` (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1; default) or `"sgd"` with momentum in the form of
             Sutskever et al. 2013: v ← μ v − α g, p ← p + v.
-        learning_rate: α, above 0. Default 1e-3.
+        learning_rate: α, above 0 and finite. Default 1e-3.
         momentum: μ of SGD, from 0 to below 1. Default 0.9.
         beta_1, beta_2: of Adam's means, from 0 to below 1. Default 0.9, 0.999.
-        epsilon: of Adam, above 0: α m̂ / (√v̂ + ε). Default 1e-8.
+        epsilon: of Adam, above 0 and finite: α m̂ / (√v̂ + ε). Default 1e-8.
         schedule: `"constant"` (default), or `"cosine"`: α falls towards 0 along half a wave over all updates.
         warm_up: updates over which α grows from nearly 0. Default 0.
         clip_norm: the gradients g of all weights are multiplied by min(1, clip_norm / ‖g‖) (Pascanu et al. 2013, arXiv
@@ -65,15 +71,17 @@ class Recipe:
         one_of("schedule", self.schedule, ["constant", "cosine"])
         one_of("dtype", self.dtype, ["float32", "float64"])
         for name in ("learning_rate", "epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} should be above 0, got {getattr(self, name)}")
+            if not 0 < _float32(getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} should be above 0 and finite, in float32, got {getattr(self, name)}")
         for name in ("momentum", "beta_1", "beta_2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 0 and below 1, got {getattr(self, name)}")
-            object.__setattr__(self, name, float(np.float32(getattr(self, name))))
-        for name, least in (("warm_up", 0), ("clip_norm", 0), ("batch_size", 1), ("epochs", 1), ("patience", 0)):
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} should be at least {least}, got {getattr(self, name)}")
+            rounded = _float32(getattr(self, name))
+            if not 0 <= rounded < 1:
+                raise ValueError(f"{name} should be at least 0 and below 1, in float32, got {getattr(self, name)}")
+            object.__setattr__(self, name, rounded)
+        if not 0 <= self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm should be at least 0 and finite, got {self.clip_norm}")
+        for name, least in (("warm_up", 0), ("batch_size", 1), ("epochs", 1), ("patience", 0), ("seed", 0)):
+            whole(name, getattr(self, name), least)
 
     def rate(self, update: int, updates: int) -> float:
         """α at an update, counted from 0, of so many; a number that float32 holds, above 0."""
@@ -82,7 +90,7 @@ class Recipe:
             rate *= (update + 1) / (self.warm_up + 1)
         elif self.schedule == "cosine":
             rate *= (1 + math.cos(math.pi * (update - self.warm_up) / max(1, updates - self.warm_up))) / 2
-        return max(float(np.float32(rate)), float(np.finfo(np.float32).tiny))
+        return max(_float32(rate), float(np.finfo(np.float32).tiny))
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, for JSON."""

@@ -13,6 +13,7 @@ from common.comparison import environment
 from common.experiments import Outcome
 from common.framework import Framework
 from common.tasks import Problem, Setting
+from common.tasks.problem import Scores
 
 FORMAT = "rnn-parity training 1"
 CURVE_POINTS = 150
@@ -20,9 +21,18 @@ Described = Mapping[str, Any]
 
 
 def report(
-    task: str, setting: Setting, twins: Sequence[Framework], found: Sequence[tuple[Problem, Sequence[Outcome]]]
+    task: str,
+    setting: Setting,
+    twins: Sequence[Framework],
+    found: Sequence[tuple[Problem, Mapping[str, Scores], Sequence[Outcome]]],
 ) -> dict[str, Any]:
-    """Every outcome, baseline and published figure of a task."""
+    """Every outcome, baseline and published figure of a task.
+
+    Args:
+        task, setting: which.
+        twins: the frameworks.
+        found: each problem, its baselines' scores, and what came of the networks.
+    """
     return {
         "format": FORMAT,
         "task": task,
@@ -38,11 +48,11 @@ def report(
                 },
                 "lower is better": dict(problem.lower_is_better),
                 "rows": experiments.summary(problem, outcomes),
-                "baselines": {name: dict(scores) for name, scores in problem.baselines().items()},
+                "baselines": {name: dict(scores) for name, scores in baselines.items()},
                 "published": {name: dict(scores) for name, scores in problem.published.items()},
                 "outcomes": [_outcome(outcome) for outcome in outcomes],
             }
-            for problem, outcomes in found
+            for problem, baselines, outcomes in found
         ],
     }
 
@@ -72,10 +82,9 @@ def rows(problem: Described) -> list[list[str]]:
     measures = list(problem["lower is better"])
     found = []
     for row in problem["rows"]:
-        cells = [_spread(row["scores"].get(name), row["seeds"]) for name in measures]
+        failed = f", {len(row['failed'])} of {row['seeds']} failed" if row["failed"] else ""
+        cells = [_spread(row["scores"].get(name), row["seeds"]) + failed for name in measures]
         name = f"rnn_{row['framework']} {row['cell']}"
-        if row["failed"]:
-            name += f" ({len(row['failed'])} of {row['seeds']} failed)"
         found.append([name, f"{row['parameters']:,}", *cells, f"{row['updates']:,}", f"{row['seconds']:.0f}"])
     for kind in ("baselines", "published"):
         for name, scores in problem[kind].items():
@@ -87,7 +96,7 @@ def number(value: float | None) -> str:
     """Three significant digits, more where they are before the point."""
     if value is None:
         return "–"
-    return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def _spread(score: Described | None, seeds: int) -> str:

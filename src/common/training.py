@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import checkpoint as checkpoints
-from common import metrics
+from common import metrics, models
 from common.checkpoint import Checkpoint, Position
 from common.data.batches import Batch, batches
 from common.data.sequences import Sequences
@@ -51,11 +51,12 @@ class Diverged(ArithmeticError):
     """The loss is no longer a finite number."""
 
 
-def digest(data: Sequences) -> str:
+def digest(*data: Sequences) -> str:
     """A digest of sequences and targets, to tell whether they are the ones that a run began with."""
     found = hashlib.sha256()
-    for array in (*data.sequences, *(data.targets if isinstance(data.targets, tuple) else (data.targets,))):
-        found.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    for one in data:
+        for array in (*one.sequences, *(one.targets if isinstance(one.targets, tuple) else (one.targets,))):
+            found.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 
 
@@ -67,6 +68,8 @@ def figures(model: Model, batch: Batch, outputs: Array) -> tuple[Figures, int]:
     targets = batch.targets.reshape(-1)
     scores = np.asarray(outputs).reshape(len(targets), -1)[targets >= 0]
     targets = targets[targets >= 0]
+    if not len(targets):
+        return Figures(0.0, 0.0), 0
     return Figures(metrics.cross_entropy(scores, targets), metrics.accuracy(targets, scores)), len(targets)
 
 
@@ -77,6 +80,9 @@ def evaluate(model: Model, predict: Callable[[Batch], Array], data: Sequences) -
         model: what is evaluated.
         predict: a batch's outputs.
         data: the sequences.
+
+    Raises:
+        ValueError: all targets are −1.
     """
     loss = metric = 0.0
     count = 0
@@ -86,6 +92,8 @@ def evaluate(model: Model, predict: Callable[[Batch], Array], data: Sequences) -
         loss += found.loss * targets
         metric += found.metric * targets
         count += targets
+    if not count:
+        raise ValueError("data should have targets, got none but −1")
     return Figures(loss / count, math.sqrt(loss / count) if forecast else metric / count)
 
 
@@ -101,7 +109,8 @@ class Run:
         validation: data that no update sees, evaluated after every epoch. Default none.
         folder: where checkpoints go. Default none: none are written.
         about: what a checkpoint should hold besides, as plain data.
-        save_seconds: how often a checkpoint is written; there is one at the end in any case. Default 15.
+        save_seconds: how often a checkpoint is written; there is one at the end too, unless the loss ceases to be finite.
+            Default 15.
         resume: the checkpoint to go on from.
         watch: called after every update and epoch. Default none.
         updates: stop after so many updates in all. Default: after the recipe's epochs.
@@ -111,9 +120,11 @@ class Run:
         losses, norms: of every update so far.
         epochs: of every epoch so far, the validation data's figures.
         best: the weights of the lowest validation loss, where the recipe has `patience`.
+        seconds: since it began, without the time between a checkpoint and going on from it.
 
     Raises:
-        ValueError: a checkpoint of another model, recipe or data; or `patience` without validation data.
+        ValueError: a checkpoint of another model, recipe or data (with `patience` also validation data); or `patience`
+            without validation data.
     """
 
     model: Model
@@ -137,17 +148,23 @@ class Run:
     def __post_init__(self) -> None:
         if self.recipe.patience and self.validation is None:
             raise ValueError("validation should be given where the recipe has patience, got None")
-        self._data = digest(self.train)
-        self._saved = time.monotonic()
+        stopping = (self.validation,) if self.recipe.patience and self.validation is not None else ()
+        self._data = digest(self.train, *stopping)
+        self._saved = self._begun = time.monotonic()
         if self.resume is not None:
-            for name in ("model", "recipe"):
-                if getattr(self.resume, name) != getattr(self, name):
-                    raise ValueError(f"resume should be of {getattr(self, name)}, got {getattr(self.resume, name)}")
+            own, theirs = (models.to_dict(each.model) | each.recipe.as_dict() for each in (self, self.resume))
+            for name, value in own.items():
+                if theirs.get(name) != value:
+                    raise ValueError(f"resume should be of a run with {name} {value}, got {theirs.get(name)}")
             if self.resume.data != self._data:
                 raise ValueError("resume should have been trained on the same data, got a checkpoint of others")
             self.position, self.weights, self.best = self.resume.position, self.resume.weights, dict(self.resume.best)
             self.losses, self.norms = self.resume.losses.tolist(), self.resume.norms.tolist()
             self.epochs = list(self.resume.epochs)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun + (self.resume.seconds if self.resume is not None else 0.0)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -261,6 +278,7 @@ class Run:
                 losses=np.array(self.losses),
                 norms=np.array(self.norms),
                 epochs=tuple(self.epochs),
+                seconds=self.seconds,
                 data=self._data,
                 about=self.about,
             ),

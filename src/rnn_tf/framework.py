@@ -15,10 +15,10 @@ from common.framework import Array, Case, Result
 from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
-from rnn_tf.models import build, encode, fill, predict, step, weights
+from rnn_tf.models import build, devices, encode, fill, on, predict, step, weights
 from rnn_tf.training import train
 
-__all__ = ["build", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
+__all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
 
 Tensor = Any
 
@@ -43,20 +43,12 @@ def versions() -> dict[str, str]:
     return {"tensorflow": tf.__version__, "keras": keras.__version__}
 
 
-def devices() -> tuple[str, ...]:
-    return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
-
-
 def engines() -> tuple[str, ...]:
     return tuple(ENGINES)
 
 
 def has_builtin(parameters: Parameters) -> bool:
     return True
-
-
-def _on(device: str) -> Any:
-    return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[device])
 
 
 def make(
@@ -80,7 +72,7 @@ def make(
         dtype=dtype or parameters.dtype.name,
         **options,
     )
-    with _on(device):
+    with on(device):
         write(layer, parameters)
     return layer
 
@@ -223,6 +215,6 @@ def device_name(device: str) -> str:
 
 
 def matrix_product(size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Tensor]:
-    with _on(device):
+    with on(device):
         a, b = tf.unstack(tf.cast(tf.random.uniform((2, size, size)), dtype))
     return lambda: tf.matmul(a, b)

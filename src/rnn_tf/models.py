@@ -13,7 +13,7 @@ from common import layouts, models
 from common.data.batches import Batch
 from common.framework import NetworkState
 from common.models import Array, Model, Weights
-from common.parameters import CELLS
+from common.parameters import CELLS, one_of
 from rnn_tf import layers
 
 Tensor = Any
@@ -140,8 +140,17 @@ class EncoderDecoder(keras.Model):  # type: ignore[misc]
         return self.output_layer(self.decoder.dropout(outputs, training=training))
 
 
+def devices() -> tuple[str, ...]:
+    return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
+
+
+def on(device: str) -> Any:
+    """A context in which TensorFlow computes on a device; left to itself it takes a GPU wherever there is one."""
+    return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[one_of("device", device, devices())])
+
+
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
-    with tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[device]):
+    with on(device):
         network = (
             Network(model, dtype=dtype) if isinstance(model, models.Network) else EncoderDecoder(model, dtype=dtype)
         )
@@ -239,23 +248,24 @@ def signature(network: Any, batch: Batch) -> dict[str, tf.TensorSpec]:
     return {name: tf.TensorSpec(shapes[name], array.dtype) for name, array in arrays.items()}
 
 
-def _graph(network: Any, name: str, function: Any, specs: Any) -> Any:
-    """A function of the network as a graph, traced once."""
+def _call(network: Any, name: str, function: Any, specs: Any, *arguments: Any) -> Any:
+    """What a function of the network returns: a graph, traced once, that runs where the network is."""
     graphs = network.__dict__.setdefault("_graphs", {})
     if name not in graphs:
         graphs[name] = tf.function(function, input_signature=specs, autograph=False)
-    return graphs[name]
+    with tf.device(network.output_layer.kernel.value.device):
+        return graphs[name](*arguments)
 
 
 def predict(network: Any, batch: Batch) -> Array:
-    batch_inputs = inputs(network, batch)
-    graph = _graph(network, "predict", lambda data: network(**data), [signature(network, batch)])
-    return np.asarray(graph(batch_inputs))
+    specs = [signature(network, batch)]
+    return np.asarray(_call(network, "predict", lambda data: network(**data), specs, inputs(network, batch)))
 
 
 def encode(network: Any, batch: Batch) -> NetworkState:
     specs = [signature(network, batch)[name] for name in ("x", "lengths")]
-    state = _graph(network, "encode", lambda x, lengths: network.encoder(x, lengths)[1], specs)(batch.x, batch.lengths)
+    arguments = (batch.x, batch.lengths)
+    state = _call(network, "encode", lambda x, lengths: network.encoder(x, lengths)[1], specs, *arguments)
     return [tuple(np.asarray(h) for h in layer) for layer in state]
 
 
@@ -272,5 +282,5 @@ def step(network: Any, symbols: Array, state: NetworkState | None) -> tuple[Arra
 
     h = tf.TensorSpec((None, described.hidden), network.dtype)
     specs = [tf.TensorSpec((None,), tf.int64), [tuple(h for _ in layer) for layer in state]]
-    scores, after = _graph(network, "step", one_step, specs)(symbols, state)
+    scores, after = _call(network, "step", one_step, specs, symbols, state)
     return np.asarray(scores), [tuple(np.asarray(h) for h in layer) for layer in after]

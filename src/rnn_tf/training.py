@@ -117,11 +117,12 @@ class Trainer:
 
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
-        data = tf.data.Dataset.from_generator(
-            lambda: (models.inputs(self.network, batch) for batch in remaining), output_signature=self.signature
-        )
-        # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
-        data = data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
+        with models.on("cpu"):
+            data = tf.data.Dataset.from_generator(
+                lambda: (models.inputs(self.network, batch) for batch in remaining), output_signature=self.signature
+            )
+            # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
+            data = data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
         self.update.fit(data, shuffle=False, callbacks=[Record(self)], verbose=0)
 
     def _moments(self) -> dict[str, list[Any]]:
@@ -160,10 +161,11 @@ class Trainer:
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
-    trainer = Trainer(run, device)
-    while not run.finished:
-        trainer.epoch(run.remaining(), run.left)
-        run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
+    with models.on(device):
+        trainer = Trainer(run, device)
+        while not run.finished:
+            trainer.epoch(run.remaining(), run.left)
+            run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
     if run.best:
         models.fill(trainer.network, run.best)
     return trainer.network

@@ -15,10 +15,10 @@ from common.framework import Array, Case, Result
 from common.parameters import CELLS, CellName, Parameters, form_name, one_of
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
-from rnn_torch.models import build, encode, fill, predict, step, weights
+from rnn_torch.models import build, devices, encode, fill, predict, step, weights
 from rnn_torch.training import train
 
-__all__ = ["build", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
+__all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
 
 name = "torch"
 package = "rnn_torch"
@@ -35,10 +35,6 @@ CLASSES: dict[CellName, tuple[Any, ...]] = {
 
 def versions() -> dict[str, str]:
     return {"torch": torch.__version__}
-
-
-def devices() -> tuple[str, ...]:
-    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def engines() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from common import layouts, models
 from common.data.batches import Batch
 from common.framework import NetworkState
 from common.models import Array, Model, Weights
+from common.parameters import one_of
 from rnn_torch import layers
 
 State = list[tuple[Tensor, ...]]
@@ -123,7 +124,12 @@ class EncoderDecoder(nn.Module):
         return cast(Tensor, self.output(self.decoder.dropout(outputs)))
 
 
+def devices() -> tuple[str, ...]:
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
+    one_of("device", device, devices())
     network: nn.Module = Network(model) if isinstance(model, models.Network) else EncoderDecoder(model)
     network = network.to(device, getattr(torch, dtype))
     fill(network, weights)

@@ -53,6 +53,7 @@ class Trainer:
         self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.optimizer = make_optimizer(self.network, run.recipe)
         self.dropout = any(stack.dropout for stack in run.model.stacks().values())
+        self.device = self.network.output.weight.device
         torch.manual_seed(run.recipe.seed)
         self._restore(run)
 
@@ -89,8 +90,19 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """What the run's next update depends on."""
         moments = {name: self._moment(key) for name, key in self._moments().items()} if self.optimizer.state else {}
-        random = {"torch": torch.get_rng_state().numpy().copy()} if self.dropout else {}
+        random = {self._random: self._generator().get_state().numpy().copy()} if self.dropout else {}
         return Snapshot(models.weights(self.network), moments, random)
+
+    @property
+    def _random(self) -> str:
+        """The name in a checkpoint of the random numbers that dropout draws from."""
+        return f"torch {self.device.type}"
+
+    def _generator(self) -> torch.Generator:
+        """The device's random numbers, which dropout draws from."""
+        if self.device.type == "cpu":
+            return torch.default_generator
+        return torch.cuda.default_generators[self.device.index]
 
     def _moment(self, key: str) -> Weights:
         arrays: dict[str, Array] = {}
@@ -114,12 +126,12 @@ class Trainer:
                     self.optimizer.state[parameter][key] = value
                     if run.recipe.optimizer == "adam":
                         self.optimizer.state[parameter]["step"] = torch.tensor(float(run.position.update))
-        if self.dropout and "torch" in run.resume.random:
-            torch.set_rng_state(torch.from_numpy(run.resume.random["torch"].copy()))
+        if self.dropout and self._random in run.resume.random:
+            self._generator().set_state(torch.from_numpy(run.resume.random[self._random].copy()))
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         trainer = Trainer(run, device)
         while not run.finished:
             for batch in run.remaining():

@@ -23,8 +23,9 @@ class Problem:
     Args:
         name: of the task, with its size if it comes in several: `"adding 100"`.
         train: what updates are made on.
-        validation: what early stopping looks at, or None. No sequence of it is in `train`.
-        test: what is scored. No sequence of it is in `train` or `validation`.
+        validation: what is shown after every epoch, and early stopping looks at. No sequence of it is in `train`. None: the
+            training data are shown, and nothing stops early.
+        test: what is scored. No sequence of it is in `train` or `validation`, but for `copying`, which has but 64 sequences.
         model: the network of a cell.
         recipe: how that is trained, with seed 0.
         score: the measures of the answers to the test sequences, by name. An answer is, by the model: scores of the classes
