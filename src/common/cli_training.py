@@ -165,9 +165,9 @@ def show(report: dict[str, Any], console: Console) -> None:
     """Print a report of `train`."""
     console.print(reports.conditions(report), highlight=False)
     for problem in report["problems"]:
-        table = Table(title=problem["name"], box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        table = Table(title=problem["name"], box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=0)
         for index, name in enumerate(reports.columns(problem)):
-            table.add_column(name, justify="right" if index else "left")
+            table.add_column(name, justify="right" if index else "left", overflow="fold")
         for row in reports.rows(problem):
             table.add_row(*map(escape, row))
         console.print(table)
