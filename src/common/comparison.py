@@ -149,9 +149,9 @@ def bounds(dtype: Any, largest_pre_activation: float, builtin_error: Deviations 
     """How far a layer may be from the oracle.
 
     Args:
-        dtype: of the case. In float64 the bounds are those of the contract, times the largest |pre-activation| if that
-            is above 1. In lower precision they are twice the built-in layer's own error and `FEW_UNITS` units in the last
-            place.
+        dtype: of the case. In float64 the bounds are `OUTPUT_BOUND` and `GRADIENT_BOUND`, times the largest
+            |pre-activation| if that is above 1. In lower precision they are twice the built-in layer's own error and
+            `FEW_UNITS` units in the last place.
         largest_pre_activation: of the case.
         builtin_error: the built-in layer's deviations from the oracle; where it has none in lower precision, the float64
             bounds are scaled by the unit roundoffs.

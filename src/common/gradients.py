@@ -1,9 +1,9 @@
 """Why gradients vanish or explode: how far back through time a loss reaches, in each cell.
 
-∂L/∂h_{t−k} is ∂L/∂h_t times the Jacobians of the k steps between, so it shrinks or grows as their norms do (Bengio, Simard
-& Frasconi 1994; Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063). Both are measured here, by the oracle and by each
-framework: the gradient by back-propagation from the last step, the Jacobian ∂s_t/∂s_{t−1} of the whole state s, which is h
-or (h, c), a row at a time.
+∂L/∂h_{t−k} is ∂L/∂h_t times the Jacobians of the k steps between, so it has to shrink where their norms are below one, and
+may grow where they are above (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063). Both are
+measured here, by the oracle and by each framework: the gradient by back-propagation from the last step, the Jacobian
+∂s_t/∂s_{t−1} of the whole state s, which is h or (h, c), a row at a time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Networks described once, as plain data; each twin builds them from its framework's parts and our layers.
 
 A network turns symbols into vectors, or takes features as they are, runs recurrent layers over them, in one direction or
-both, and reads off y_t = W_hy h_t + b_y (document, "Training"). Its weights are arrays under the document's names, whatever
+both, and reads off y_t = W_hy h_t + b_y (document, "Output layer"). Its weights are arrays under the document's names, whatever
 the framework:
 
     E                           (symbols, embedding): a row a symbol

@@ -124,24 +124,21 @@ def seasonal_with_drift(values: Array, origin: int) -> Array:
     return np.asarray(seasonal(values, origin) + values[origin] - values[origin - YEAR])
 
 
-def _autoregression(values: Array, at: NDArray[np.int64]) -> Array:
-    """An autoregression with trend, fitted once to what is before the first origin, then given the values up to each."""
+def _autoregression(values: Array, at: NDArray[np.int64], end: int) -> Array:
+    """An autoregression with trend, fitted once to the first `end` values, then given those up to each origin."""
     models = optional("statsmodels.tsa.ar_model", "the baseline needs")
-    end = int(at[0]) + 1
     fitted = models.AutoReg(values[:end], LAGS, trend="ct").fit()
-    return np.array(
-        [(fitted if origin + 1 == end else fitted.append(values[end : origin + 1])).forecast(HORIZON) for origin in at]
-    )
+    return np.array([fitted.append(values[end : origin + 1]).forecast(HORIZON) for origin in at])
 
 
-def _baselines(values: Array, at: NDArray[np.int64]) -> Mapping[str, Scores]:
+def _baselines(values: Array, at: NDArray[np.int64], end: int) -> Mapping[str, Scores]:
     simple: dict[str, Callable[[Array, int], Array]] = {
         "persistence": persistence,
         "seasonal persistence": seasonal,
         "seasonal persistence with drift": seasonal_with_drift,
     }
     found = {name: np.array([forecast(values, int(origin)) for origin in at]) for name, forecast in simple.items()}
-    found[f"autoregression, {LAGS} lags and trend"] = _autoregression(values, at)
+    found[f"autoregression, {LAGS} lags and trend"] = _autoregression(values, at, end)
     return {name: _scores(values, at, forecasts) for name, forecasts in found.items()}
 
 
@@ -170,7 +167,8 @@ def problems(setting: Setting) -> tuple[Problem, ...]:
             model=partial(_network, size),
             recipe=partial(_recipe, size),
             score=partial(_score, values, at.test, scale),
-            baselines=partial(_baselines, values, at.test),
+            # The autoregression is fitted to the values that the networks are trained on.
+            baselines=partial(_baselines, values, at.test, int(at.train[-1]) + HORIZON + 1),
             lower_is_better={
                 "mean absolute error, ppm": True,
                 "root mean squared error, ppm": True,

@@ -53,7 +53,7 @@ class Size(NamedTuple):
 SIZES: dict[Setting, Size] = {
     "tiny": Size(48, 16, 16, 8, 4, 1, 0.0, 16, 1, 1e-2),
     "quick": Size(50_000, 500, 1000, 48, 96, 1, 0.0, 64, 3, 8e-3),
-    "full": Size(0, 0, 0, 128, 256, 2, 0.2, 128, 40, 2e-3),
+    "full": Size(0, 0, 0, 128, 256, 1, 0.2, 128, 20, 2e-3),
 }
 
 
