@@ -129,7 +129,7 @@ def test_its_tables_of_tasks_are_those_of_the_reports_beside_it(name):
         for row in problem["rows"]
     }
     assert {framework for _, framework, _ in scores} == {"torch", "tf"}
-    assert {cell for _, _, cell in scores} == ({"LSTM"} if name == "translation-full" else set(CELLS))
+    assert {cell for _, _, cell in scores} == set(CELLS)
     for (problem, framework, cell), measured in scores.items():
         if name == "speech" and cell != "SimpleRNN":
             assert measured["accuracy"] >= 0.96

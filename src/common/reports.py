@@ -85,7 +85,7 @@ def rows(problem: Described) -> list[list[str]]:
         failed = f", {len(row['failed'])} of {row['seeds']} failed" if row["failed"] else ""
         cells = [_spread(row["scores"].get(name), row["seeds"]) + failed for name in measures]
         name = f"rnn_{row['framework']} {row['cell']}"
-        found.append([name, f"{row['parameters']:,}", *cells, f"{row['updates']:,}", f"{row['seconds']:.0f}"])
+        found.append([name, f"{row['parameters']:,}", *cells, f"{row['updates']:,}", f"{row['seconds']:,.0f}"])
     for kind in ("baselines", "published"):
         for name, scores in problem[kind].items():
             found.append([name, "", *(number(scores.get(measure)) for measure in measures), "", ""])
@@ -149,7 +149,7 @@ def _seconds(problem: Described) -> str:
     total: dict[str, float] = {}
     for row in problem["rows"]:
         total[row["framework"]] = total.get(row["framework"], 0) + row["seconds"]
-    return "Seconds of training: " + ", ".join(f"rnn_{name} {seconds:.0f}" for name, seconds in total.items()) + "."
+    return "Seconds of training: " + ", ".join(f"rnn_{name} {seconds:,.0f}" for name, seconds in total.items()) + "."
 
 
 def _by_problem(problems: Sequence[Described], measure: str) -> tuple[list[str], list[list[str]]]:
