@@ -100,6 +100,16 @@ def test_progress_where_there_is_no_terminal(monkeypatch):
     ]
 
 
+def test_progress_on_a_terminal():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with terminal.progress_bar(console) as progress:
+        progress("speech: loss 1.234", 0.25)
+    shown = console.file.getvalue()
+    assert "25 %" in shown
+    assert "left:" in shown
+    assert "speech: loss 1.234" in shown
+
+
 def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
     arguments = ("train", "speech", "--setting", "tiny", "--seeds", 1, "--cell", "GRU", "--output", tmp_path)
     arguments += ("--framework", framework.installed()[0])
