@@ -268,6 +268,10 @@ def test_bad_recipes(arguments, said):
         Recipe(**arguments)
 
 
+def test_epsilon_is_not_rounded():
+    assert Recipe(epsilon=1e-50).epsilon == 1e-50
+
+
 def test_schedules():
     constant = Recipe(learning_rate=0.5)
     assert [constant.rate(u, 10) for u in (0, 9)] == [0.5, 0.5]

@@ -189,7 +189,7 @@ def jobs(
     frameworks: Sequence[str],
     cells: Sequence[CellName],
     seeds: int | None,
-    begun: Path | None = None,
+    folder: Path | None = None,
 ) -> list[Job]:
     """The networks to be trained: problem, framework, cell and seed of each.
 
@@ -197,12 +197,12 @@ def jobs(
         ready: the problems.
         frameworks, cells: those asked for.
         seeds: how many of each. None: as many as the problem has.
-        begun: a folder whose other networks are to be gone on with, too, so that none is missing in the report.
+        folder: one whose other networks are to be gone on with, too, so that none is missing in the report. Default none.
     """
     found: list[Job] = []
     for problem, framework, cell in product(ready, installed(), CELLS):
         number = (seeds or problem.seeds) if framework in frameworks and cell in cells else 0
-        while begun is not None and _has_checkpoints(run_folder(begun, problem, framework, cell, number)):
+        while folder is not None and _has_checkpoints(run_folder(folder, problem, framework, cell, number)):
             number += 1
         found += [(problem, framework, cell, seed) for seed in range(number)]
     return found

@@ -20,6 +20,7 @@ from common.training import Run
 # as within one with another number of threads.
 RATES: dict[Optimizer, float] = {"sgd": 0.003, "adam": 0.001}
 BOUNDS = {200: 1e-9, 1000: 1e-6}
+BATCH_SIZE = 6
 
 
 def recordings() -> Sequences:
@@ -60,8 +61,8 @@ def losses(
         schedule="cosine",
         warm_up=20,
         clip_norm=0.5,
-        batch_size=6,
-        epochs=max(200, -(-updates // 5)),
+        batch_size=BATCH_SIZE,
+        epochs=max(200, -(-updates * BATCH_SIZE // len(data))),
         dtype=dtype,  # type: ignore[arg-type]
     )
     run = Run(model, recipe, data, models.initial_weights(model, 0, dtype), updates=updates, watch=watch)

@@ -28,7 +28,7 @@ class Recipe:
     Args:
         optimizer: `"adam"` (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1; default) or `"sgd"` with momentum in the form of
             Sutskever et al. 2013: v ← μ v − α g, p ← p + v.
-        learning_rate: α, above 0 and finite. Default 1e-3.
+        learning_rate: α, above 0 and finite, also when rounded. Default 1e-3.
         momentum: μ of SGD, from 0 to below 1. Default 0.9.
         beta_1, beta_2: of Adam's means, from 0 to below 1. Default 0.9, 0.999.
         epsilon: of Adam, above 0 and finite: α m̂ / (√v̂ + ε). Default 1e-8.
@@ -70,9 +70,9 @@ class Recipe:
         one_of("optimizer", self.optimizer, ["sgd", "adam"])
         one_of("schedule", self.schedule, ["constant", "cosine"])
         one_of("dtype", self.dtype, ["float32", "float64"])
-        for name in ("learning_rate", "epsilon"):
-            if not 0 < _float32(getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} should be above 0 and finite, in float32, got {getattr(self, name)}")
+        for name, rounded in (("learning_rate", _float32(self.learning_rate)), ("epsilon", self.epsilon)):
+            if not 0 < rounded < math.inf:
+                raise ValueError(f"{name} should be above 0 and finite, got {getattr(self, name)}")
         for name in ("momentum", "beta_1", "beta_2"):
             rounded = _float32(getattr(self, name))
             if not 0 <= rounded < 1:

@@ -12,8 +12,7 @@ from common import experiments
 from common.comparison import environment
 from common.experiments import Outcome
 from common.framework import Framework
-from common.tasks import Problem, Setting
-from common.tasks.problem import Scores
+from common.tasks import Problem, Scores, Setting
 
 FORMAT = "rnn-parity training 1"
 CURVE_POINTS = 150

@@ -52,8 +52,6 @@ class Trainer:
         self.run = run
         self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.optimizer = make_optimizer(self.network, run.recipe)
-        self.dropout = any(stack.dropout for stack in run.model.stacks().values())
-        self.device = self.network.output.weight.device
         torch.manual_seed(run.recipe.seed)
         self._restore(run)
 
@@ -87,22 +85,21 @@ class Trainer:
             return {"sum": "momentum_buffer"} if self.run.recipe.momentum else {}
         return {"m": "exp_avg", "v": "exp_avg_sq"}
 
+    def _random(self) -> dict[str, torch.Generator]:
+        """The random numbers that dropout draws from: the device's."""
+        if not any(stack.dropout for stack in self.run.model.stacks().values()):
+            return {}
+        device = self.network.output.weight.device
+        on_cpu = device.type == "cpu"
+        return {
+            f"torch {device.type}": torch.default_generator if on_cpu else torch.cuda.default_generators[device.index]
+        }
+
     def snapshot(self) -> Snapshot:
         """What the run's next update depends on."""
         moments = {name: self._moment(key) for name, key in self._moments().items()} if self.optimizer.state else {}
-        random = {self._random: self._generator().get_state().numpy().copy()} if self.dropout else {}
+        random = {name: generator.get_state().numpy().copy() for name, generator in self._random().items()}
         return Snapshot(models.weights(self.network), moments, random)
-
-    @property
-    def _random(self) -> str:
-        """The name in a checkpoint of the random numbers that dropout draws from."""
-        return f"torch {self.device.type}"
-
-    def _generator(self) -> torch.Generator:
-        """The device's random numbers, which dropout draws from."""
-        if self.device.type == "cpu":
-            return torch.default_generator
-        return torch.cuda.default_generators[self.device.index]
 
     def _moment(self, key: str) -> Weights:
         arrays: dict[str, Array] = {}
@@ -126,8 +123,9 @@ class Trainer:
                     self.optimizer.state[parameter][key] = value
                     if run.recipe.optimizer == "adam":
                         self.optimizer.state[parameter]["step"] = torch.tensor(float(run.position.update))
-        if self.dropout and self._random in run.resume.random:
-            self._generator().set_state(torch.from_numpy(run.resume.random[self._random].copy()))
+        for name, generator in self._random().items():
+            if name in run.resume.random:
+                generator.set_state(torch.from_numpy(run.resume.random[name].copy()))
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
