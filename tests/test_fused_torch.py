@@ -8,7 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import rnn_torch
 from cases import FORMS, build, check_against_oracle
@@ -79,27 +81,29 @@ def recurrence(name, **options):
     return layer.recurrence(dtype=torch.float64)
 
 
-def left(recurrence, valid=None):
+def left(recurrence, dtype=torch.float64):
     states = 2 if recurrence.cell == "LSTM" else 1
-    return fused.leaves(recurrence, draw(5, 2, 3), (draw(2, 4),) * states, valid)
+    return fused.leaves(recurrence, draw(5, 2, 3).to(dtype), (draw(2, 4).to(dtype),) * states)
 
 
 @each_layer
 def test_what_it_takes(name):
     assert left(recurrence(name)) is None
-    assert left(recurrence(name), torch.ones(5, 2, 1, dtype=torch.bool)) is None
     assert left(recurrence(name, bias=False)) is None
 
 
 def test_what_it_leaves_to_the_reference():
-    padded = torch.ones(5, 2, 1, dtype=torch.bool)
     assert "projection" in left(recurrence("LSTM", proj_size=2))
     assert left(recurrence("SimpleRNN", nonlinearity="relu")) is None
-    assert "relu and padding" in left(recurrence("SimpleRNN", nonlinearity="relu"), padded)
     for name in ("SimpleRNN", "LSTM", "GRU"):
         plain = recurrence(name)
         assert "activation" in left(dataclasses.replace(plain, activation=torch.sin))
         assert "dropout" in left(dataclasses.replace(plain, masks={"W_hh": torch.ones(2, 4)}))
+        assert "complex" in left(plain, torch.complex128)
+        with FlopCounterMode(display=False):
+            assert "watches operations" in left(plain)
+        own = dataclasses.replace(plain, packed=(TwoTensor(*plain.packed[:1] * 2), *plain.packed[1:]))
+        assert "a class with operations of its own" in left(own)
     assert "σ" in left(dataclasses.replace(recurrence("GRU"), recurrent_activation=torch.tanh))
 
 
@@ -211,44 +215,72 @@ def test_lengths(form, bidirectional, all_states):
     assert_close(gradients, expected_gradients, GRADIENT_BOUND)
 
 
+# How many steps each sequence of a batch has.
+LENGTHS = {
+    "all": [5, 5, 5],
+    "one": [4],
+    "one step": [1, 1],
+    "falling": [6, 5, 4, 3, 2, 1],
+    "one long": [9, 1, 1, 1],
+    "runs": [7, 7, 4, 4, 4, 2],
+}
+
+
 @each_form
+@pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_gaps(form, reverse):
-    """What no layer of PyTorch asks for, but the engine promises: steps may be skipped anywhere."""
+@pytest.mark.parametrize("rows", [1, 7, 10**6])
+def test_packed_sequences_are_each_run_alone(form, lengths, reverse, rows, monkeypatch):
+    """What comes of a packed batch, and its gradients, against one sequence after the other; in parts of any size."""
+    monkeypatch.setattr(kernels, "ROWS", rows)
+    monkeypatch.setattr(kernels, "CACHED", 0)
     layer = layer_of(form, 3, 4)
-    x = draw(6, 3, 3)
-    valid = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=torch.bool)[
-        ..., None
-    ]
-    state = tuple(draw(3, 4, seed=i) for i in range(2 if form == "LSTM" else 1))
+    sequences = [draw(length, 3, seed=i).requires_grad_() for i, length in enumerate(LENGTHS[lengths])]
+    state = tuple(draw(len(sequences), 4, seed=20 + i).requires_grad_() for i in range(2 if form == "LSTM" else 1))
+    wanted = [*sequences, *state, *layer.parameters()]
     results = []
     for engine in rnn_torch.ENGINES.values():
-        leaf = x.clone().requires_grad_()
-        history, final = engine(layer.recurrence(), leaf, state, valid, reverse, True)
-        returned = [*history, *final]
-        cotangents = [draw(*each.shape, seed=i) for i, each in enumerate(returned)]
-        results.append((returned, torch.autograd.grad(returned, [leaf, *layer.parameters()], cotangents)))
-    assert_close(results[1][0], results[0][0], OUTPUT_BOUND)
-    assert_close(results[1][1], results[0][1], GRADIENT_BOUND)
+        x, batch_sizes, _, _ = nn.utils.rnn.pack_sequence(sequences)
+        history, final = engine(layer.recurrence(), x, state, batch_sizes, reverse, True)
+        steps = [nn.utils.rnn.unpack_sequence(PackedSequence(h, batch_sizes)) for h in history]
+        results.append([*flat(steps), *final])
+    alone = [
+        engine(layer.recurrence(), x[:, None], tuple(h[i : i + 1] for h in state), None, reverse, True)
+        for i, x in enumerate(sequences)
+    ]
+    histories, finals = zip(*alone, strict=True)
+    expected = [h.squeeze(1) for each in zip(*histories, strict=True) for h in each]
+    expected += [torch.cat(each) for each in zip(*finals, strict=True)]
+    cotangents = [draw(*each.shape, seed=50 + i) for i, each in enumerate(expected)]
+    gradients = torch.autograd.grad(expected, wanted, cotangents)
+    for found in results:
+        assert_close(found, expected, OUTPUT_BOUND)
+        assert_close(torch.autograd.grad(found, wanted, cotangents), gradients, GRADIENT_BOUND)
 
 
 @each_form
-def test_what_is_in_the_padding_does_not_matter(form):
-    """Not even NaN and infinity, forwards or backwards."""
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_follows_a_sequence_that_is_not_finite(form, bad):
+    """It ended early: the others' numbers, and the gradients of a loss of theirs, are finite, as in nn."""
     layer = layer_of(form, 3, 4)
-    valid = (torch.arange(5)[:, None] < torch.tensor([5, 2])).unsqueeze(-1)
-    state = tuple(draw(2, 4, seed=i) for i in range(2 if form == "LSTM" else 1))
-    results = []
-    for garbage in (0.0, float("nan"), float("inf")):
-        x = torch.where(valid, draw(5, 2, 3), garbage).requires_grad_()
-        history, final = fused.fused(layer.recurrence(), x, state, valid, all_states=True)
-        gradients = torch.autograd.grad(
-            [*history, *final], [x, *layer.parameters()], [*map(torch.ones_like, (*history, *final))]
-        )
-        assert not gradients[0][2:, 1].any()
-        results.append([*history, *final, *gradients])
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    sequences = [draw(5, 3), torch.full((2, 3), bad, dtype=torch.float64)]
+    output, _ = layer(nn.utils.rnn.pack_sequence(sequences))
+    longest = nn.utils.rnn.unpack_sequence(output)[0]
+    longest[3:].sum().backward()
+    with torch.no_grad():
+        assert_close(longest, layer(sequences[0])[0], OUTPUT_BOUND)
+    alone = layer_of(form, 3, 4)
+    alone(sequences[0])[0][3:].sum().backward()
+    if form == "GRU-reset-before":  # which nn lacks
+        return
+    found, expected = [p.grad for p in layer.parameters()], [p.grad for p in alone.parameters()]
+    theirs = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[form](3, 4, dtype=torch.float64)
+    theirs.load_state_dict(layer.state_dict())
+    theirs_output, _ = theirs(nn.utils.rnn.pack_sequence(sequences))
+    nn.utils.rnn.unpack_sequence(theirs_output)[0][3:].sum().backward()
+    for ours, nns, right in zip(found, (p.grad for p in theirs.parameters()), expected, strict=True):
+        assert torch.equal(ours.isfinite(), nns.isfinite())
+        assert_close(ours[ours.isfinite()], right[ours.isfinite()], GRADIENT_BOUND)
 
 
 # Derivatives
@@ -288,10 +320,11 @@ def test_gradients_that_nobody_asks_for(form):
 
 
 @each_form
-def test_changing_an_output_is_noticed(form):
-    """The outputs are kept for the backward pass: PyTorch refuses rather than give a wrong gradient."""
-    output, _ = layer_of(form, 3, 4)(draw(5, 2, 3))
-    output.mul_(2)
+def test_changing_an_input_is_noticed(form):
+    """The inputs are kept for the backward pass: PyTorch refuses rather than give a wrong gradient."""
+    x = draw(5, 2, 3)
+    output, _ = layer_of(form, 3, 4)(x)
+    x.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
 
@@ -429,9 +462,12 @@ def test_the_operation_is_well_formed(form, batch, keep):
     recurrence = layer.recurrence()
     packed = [p.detach().requires_grad_(keep) for p in recurrence.packed]
     state = [draw(batch, 24, seed=i) for i in range(2 if form == "LSTM" else 1)]
-    arguments = (recurrence.cell, recurrence.reset_after, False, keep, draw(5, batch, 3), state, packed)
+    signature = (recurrence.cell, recurrence.reset_after, False, False, keep)
     checks = ["test_schema", "test_faketensor"] + (["test_autograd_registration"] if keep else [])
-    torch.library.opcheck(torch.ops.rnn_torch.fused.default, arguments, test_utils=checks)
+    packed_data = (draw(2 * batch - 1, 3), torch.tensor([batch, batch - 1]))  # of which every state is kept
+    for x, batch_sizes in [(draw(5, batch, 3), None)] + [packed_data] * keep:
+        arguments = (*signature, x, state, packed, [], batch_sizes)
+        torch.library.opcheck(torch.ops.rnn_torch.fused.default, arguments, test_utils=checks)
 
 
 def test_exported_it_is_pytorchs_own_operations():

@@ -6,14 +6,14 @@ A step takes the weights by the document's names, a batch of inputs `x_t (batch,
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from common.layouts import weights_by_gate
@@ -29,11 +29,14 @@ class Dropped(NamedTuple):
     W: Tensor
     mask: Tensor
 
+    def to(self, dtype: torch.dtype) -> Dropped:
+        return Dropped(self.W.to(dtype), self.mask)
+
 
 def apply(W: Tensor | Dropped, x: Tensor) -> Tensor:
     """W x, for every row x of a batch."""
     if isinstance(W, Dropped):
-        return functional.linear(x * W.mask, W.W)
+        return functional.linear(x * W.mask[: x.size(0)], W.W)  # of packed sequences the last have ended
     return functional.linear(x, W)
 
 
@@ -150,21 +153,31 @@ class Recurrence:
     W_hr: Tensor | None = None
 
     def step(self) -> Step:
-        """The cell's equations with these weights and options: from x_t and the state before to the state after."""
-        w = gate_weights(self.cell, *self.packed, reset_after=self.reset_after)
+        """The cell's equations with these weights and options: from x_t and the state before to the state after.
+
+        Autograd adds up what every step gives to the gradients of the weights, in float32 at least: in a lower precision a sum
+        over many steps loses what is added last. So there the weights are float32, and each step rounds them for itself.
+        """
+        dtype = self.packed[0].dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        w = gate_weights(self.cell, *(each.to(wide) for each in self.packed), reset_after=self.reset_after)
         w = w._replace(**{name: Dropped(getattr(w, name), mask) for name, mask in self.masks.items()})
+        W_hr = None if self.W_hr is None else self.W_hr.to(wide)
         options: dict[str, Any] = {"activation": self.activation}
         if self.cell != "SimpleRNN":
             options["recurrent_activation"] = self.recurrent_activation
         if self.cell == "GRU":
             options["reset_after"] = self.reset_after
-        W_hr = self.W_hr
 
         def step(x_t: Tensor, state: State) -> State:
-            after = STEPS[self.cell](w, x_t, state, **options)
-            return after if W_hr is None else (apply(W_hr, after[0]), *after[1:])
+            after = STEPS[self.cell](w if wide is dtype else _rounded(w, dtype), x_t, state, **options)
+            return after if W_hr is None else (apply(W_hr.to(dtype), after[0]), *after[1:])
 
         return step
+
+
+def _rounded(w: Weights, dtype: torch.dtype) -> Weights:
+    return type(w)(*(each if isinstance(each, float) else each.to(dtype) for each in w))
 
 
 def autocast_enabled(tensor: Tensor) -> bool:
@@ -173,9 +186,16 @@ def autocast_enabled(tensor: Tensor) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The type in which a tensor is computed with: under `torch.autocast` the lower precision, but for float64 and integers."""
+    if not autocast_enabled(tensor) or not tensor.is_floating_point() or tensor.dtype == torch.float64:
+        return tensor.dtype
+    return torch.get_autocast_dtype(tensor.device.type)
+
+
 def autocast(tensor: Tensor) -> Tensor:
     """Under `torch.autocast` a layer or cell runs in the lower precision as a whole, as `nn.LSTM` does."""
-    return tensor.to(torch.get_autocast_dtype(tensor.device.type)) if autocast_enabled(tensor) else tensor
+    return tensor.to(autocast_dtype(tensor))
 
 
 def no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
@@ -183,14 +203,48 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(tensor.device.type, enabled=False) if autocast_enabled(tensor) else nullcontext()
 
 
-class _Cell(nn.Module):
-    """What the three cells share: PyTorch's packed parameters, their initialisation and the checks of the input."""
+def states_of(cell: CellName, hx: Any) -> State:
+    """The states of which `hx` consists: a tensor, or for an LSTM a pair of tensors.
+
+    Raises:
+        TypeError, RuntimeError: it is something else.
+    """
+    names = CELLS[cell].states
+    states = (hx,) if len(names) == 1 else hx
+    if len(names) > 1 and (not isinstance(hx, (tuple, list)) or len(hx) != len(names)):
+        got = f"{len(hx)} of them" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
+        raise RuntimeError(f"{cell.lower()} expects two hidden states, hx = (h, c), got {got}")
+    if wrong := [type(h).__name__ for h in states if not isinstance(h, Tensor)]:
+        raise TypeError(f"hx should be {'a tensor' if len(names) == 1 else 'a pair of tensors'}, got {wrong[0]}")
+    return tuple(states)
+
+
+def leaf(module: nn.Module, *arguments: Any) -> Any:
+    """A layer or cell in what `torch.fx.symbolic_trace` writes down: one call, as of `nn`'s, not its operations."""
+    tracer = arguments[0].tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, {})
+
+
+def as_builtin(module: nn.Module, builtin: type[nn.Module]) -> nn.Module:
+    """The same layer or cell as one of `nn`'s, with the same parameters: what `torch.jit.script` takes in its place."""
+    same = copy.copy(module)
+    same.__class__ = builtin
+    return same
+
+
+def refuse_for_torchscript(name: str, option: str) -> NoReturn:
+    """Say that tracing (and the ONNX export that traces) or scripting cannot write down what `nn` lacks, and the way out."""
+    raise RuntimeError(
+        f"torch.jit and ONNX's export by tracing take {name} as torch.nn's, which has no {option}: a loop would be written down "
+        "for one length. Use torch.export.export, whose programs refuse other lengths, or leave the option out"
+    )
+
+
+class _Cell(nn.RNNCellBase):
+    """What the three cells share: everything but the equations. `nn.RNNCellBase` holds PyTorch's packed parameters."""
 
     cell: CellName
-    weight_ih: Tensor
-    weight_hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
+    builtin: type[nn.RNNCellBase]
 
     def __init__(
         self,
@@ -200,24 +254,7 @@ class _Cell(nn.Module):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        rows = len(CELLS[self.cell].gates) * hidden_size
-        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
-        for name, shape in shapes.items():
-            setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        for name in ("bias_ih", "bias_hh"):
-            vector = nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) if bias else None
-            self.register_parameter(name, vector)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw every parameter from U(−1/√hidden, 1/√hidden)."""
-        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0.0
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        super().__init__(input_size, hidden_size, bias, len(CELLS[self.cell].gates), device, dtype)
 
     def recurrence(self) -> Recurrence:
         """The cell with its parameters and options."""
@@ -228,20 +265,26 @@ class _Cell(nn.Module):
         """The cell's options, as `Recurrence` takes them."""
         return {}
 
-    def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What `torch.jit.script` takes in this cell's place: `nn`'s, with the same parameters."""
+        if not getattr(self, "reset_after", True):
+            refuse_for_torchscript(type(self).__name__, "reset_after=False")
+        return as_builtin(self, self.builtin)
 
-    def _advance(self, input: Tensor, state: State | None, names: tuple[str, ...]) -> State:
+    def _advance(self, input: Tensor, hx: Any, names: tuple[str, ...]) -> State:
         """Check the arguments as `nn` does, add the batch dimension where it is missing, and take one step."""
         kind = type(self).__name__.replace("Simple", "")
+        state = None if hx is None else states_of(self.cell, hx)
         if input.dim() not in (1, 2):
             raise ValueError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         for name, h in zip(names, state or (), strict=False):
             if h.dim() not in (1, 2):
                 raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {h.dim()}D instead")
+            if h.dim() > input.dim():
+                raise RuntimeError(f"{kind}: For 1-D input, {name} should also be 1-D but got {h.dim()}-D tensor")
         x_t = input if input.dim() == 2 else input.unsqueeze(0)
         if state is None:
-            state = tuple(x_t.new_zeros(len(x_t), self.hidden_size) for _ in names)
+            state = tuple(x_t.new_zeros(x_t.size(0), self.hidden_size) for _ in names)
         elif input.dim() == 1:
             state = tuple(h.unsqueeze(0) for h in state)
         self._check(x_t, state)
@@ -254,7 +297,7 @@ class _Cell(nn.Module):
         if x_t.size(1) != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x_t.size(1)} expected {self.input_size}")
         for i, h in enumerate(state):
-            if h.dim() != 2 or x_t.size(0) != h.size(0):
+            if x_t.size(0) != h.size(0):
                 raise RuntimeError(f"Input batch size {x_t.size(0)} doesn't match hidden{i} batch size {h.size(0)}")
             if h.size(1) != self.hidden_size:
                 raise RuntimeError(
@@ -284,6 +327,7 @@ class SimpleRNNCell(_Cell):
     """
 
     cell = "SimpleRNN"
+    builtin = nn.RNNCell
 
     def __init__(
         self,
@@ -303,11 +347,10 @@ class SimpleRNNCell(_Cell):
         return {"activation": NONLINEARITIES[self.nonlinearity]}
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))
+        if isinstance(input, fx.Proxy):
+            return leaf(self, input, hx)
+        (h,) = self._advance(input, hx, ("hidden",))
         return h
-
-    def extra_repr(self) -> str:
-        return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
 
 
 class LSTMCell(_Cell):
@@ -333,8 +376,11 @@ class LSTMCell(_Cell):
     """
 
     cell = "LSTM"
+    builtin = nn.LSTMCell
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        if isinstance(input, fx.Proxy):
+            return leaf(self, input, hx)
         h, c = self._advance(input, hx, ("hx[0]", "hx[1]"))
         return h, c
 
@@ -364,6 +410,7 @@ class GRUCell(_Cell):
     """
 
     cell = "GRU"
+    builtin = nn.GRUCell
 
     def __init__(
         self,
@@ -382,7 +429,9 @@ class GRUCell(_Cell):
         return {"reset_after": self.reset_after}
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        (h,) = self._advance(input, None if hx is None else (hx,), ("hidden",))
+        if isinstance(input, fx.Proxy):
+            return leaf(self, input, hx)
+        (h,) = self._advance(input, hx, ("hidden",))
         return h
 
     def extra_repr(self) -> str:

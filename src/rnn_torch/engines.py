@@ -1,11 +1,14 @@
 """How a cell is run over time. An engine is one function of this form:
 
-    engine(recurrence, x, state, valid=None, reverse=False, all_states=False) -> (history, final)
+    engine(recurrence, x, state, batch_sizes=None, reverse=False, all_states=False) -> (history, final)
 
-with `recurrence` the cell, its weights and options, `x (time, batch, input)`, `state` a tuple of `(batch, hidden)`, and
-`valid (time, batch, 1)`, False where a step is skipped and the state stays as it is. `history` is a tuple of every h_t and,
-with `all_states`, an LSTM's every c_t, each `(time, batch, hidden)`; `final` is the state after the last step. `reverse`
-runs from the last step to the first; the history is in the order of the input.
+with `recurrence` the cell, its weights and options, `x (time, batch, input)` and `state` a tuple of `(batch, hidden)`.
+`history` is a tuple of every h_t and, with `all_states`, an LSTM's every c_t, each `(time, batch, hidden)`; `final` is the
+state after the last step. `reverse` runs from the last step to the first; the history is in the order of the input.
+
+Sequences of several lengths come packed, as in a `PackedSequence`: `batch_sizes (time,)`, on the CPU, says how many of them,
+longest first, have each step, and `x (rows, input)` and the history have the rows of each step after those of the step before.
+Each sequence then has its own last step.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Engine(Protocol):
         recurrence: Recurrence,
         x: Tensor,
         state: State,
-        valid: Tensor | None = None,
+        batch_sizes: Tensor | None = None,
         reverse: bool = False,
         all_states: bool = False,
     ) -> tuple[State, State]: ...

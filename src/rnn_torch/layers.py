@@ -1,38 +1,48 @@
 """The layers, drop-in for `nn.RNN`, `nn.LSTM` and `nn.GRU`: their arguments, parameters, shapes and errors.
 
-A layer holds PyTorch's packed parameters, `weight_ih_l0` and so on, one set a layer and direction. A call brings the
-input into time-major form, runs an engine once for each layer and direction, and hands the results back in the form in
-which the input came.
+A layer is an `nn.RNNBase`, which holds PyTorch's packed parameters, `weight_ih_l0` and so on, one set a layer and direction.
+A call brings the input into time-major form, runs an engine once for each layer and direction, and hands the results back in
+the form in which the input came. Packed sequences stay packed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
-import warnings
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from common.parameters import CELLS, CellName
-from rnn_torch.cells import NONLINEARITIES, Recurrence, State, autocast, autocast_enabled, no_autocast
+from rnn_torch.cells import (
+    NONLINEARITIES,
+    Recurrence,
+    State,
+    as_builtin,
+    autocast,
+    autocast_dtype,
+    leaf,
+    no_autocast,
+    refuse_for_torchscript,
+    states_of,
+)
 from rnn_torch.engines import choose
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 
 
-class _Layer(nn.Module):
+class _Layer(nn.RNNBase):
     """What the three layers share: everything but the equations."""
 
     cell: CellName
+    builtin: type[nn.RNNBase]
 
     def __init__(
         self,
+        mode: str,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -48,35 +58,25 @@ class _Layer(nn.Module):
         return_all_states: bool = False,
         engine: str = "auto",
     ) -> None:
-        super().__init__()
-        _check_options(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size, recurrent_dropout)
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = float(dropout)
-        self.bidirectional = bidirectional
-        self.proj_size = proj_size
+        if not _is_rate(recurrent_dropout):
+            raise ValueError(f"recurrent_dropout should be a number in range [0, 1], got {recurrent_dropout!r}")
+        choose(engine)
+        super().__init__(
+            mode,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
         self.recurrent_dropout = float(recurrent_dropout)
         self.return_all_states = return_all_states
         self.engine = engine
-        choose(engine)
-        for name, shape in self._shapes():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        self.reset_parameters()
-
-    def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        rows = len(CELLS[self.cell].gates) * self.hidden_size
-        for layer in range(self.num_layers):
-            for suffix in self._suffixes(layer):
-                yield f"weight_ih{suffix}", (rows, self.input_size if layer == 0 else self.output_size)
-                yield f"weight_hh{suffix}", (rows, self.proj_size or self.hidden_size)
-                if self.bias:
-                    yield f"bias_ih{suffix}", (rows,)
-                    yield f"bias_hh{suffix}", (rows,)
-                if self.proj_size:
-                    yield f"weight_hr{suffix}", (self.proj_size, self.hidden_size)
 
     def _suffixes(self, layer: int) -> list[str]:
         """How the names of a layer's parameters end, one ending a direction."""
@@ -90,22 +90,6 @@ class _Layer(nn.Module):
     def output_size(self) -> int:
         """Width of the output: directions × (proj_size or hidden_size)."""
         return self._directions * (self.proj_size or self.hidden_size)
-
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction, as `nn.RNNBase.all_weights`."""
-        kinds = [name.removesuffix("_l0") for name, _ in self.named_parameters() if name.endswith("_l0")]
-        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
-        return [[getattr(self, kind + suffix) for kind in kinds] for suffix in suffixes]
-
-    def reset_parameters(self) -> None:
-        """Draw every parameter from U(−1/√hidden, 1/√hidden)."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-
-    def flatten_parameters(self) -> None:
-        """Nothing to do: kept for programs that call it before `nn` layers run on a GPU."""
 
     def recurrence(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> Recurrence:
         """The cell with the parameters, cast to `dtype` if one is given, and options of one layer and direction."""
@@ -134,6 +118,8 @@ class _Layer(nn.Module):
         Raises:
             ValueError, RuntimeError: what `nn` raises for the same mistake.
         """
+        if isinstance(input, fx.Proxy):
+            return leaf(self, input, hx)
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         kind = type(self).__name__.replace("Simple", "")
@@ -156,30 +142,28 @@ class _Layer(nn.Module):
         return self._returned(output, final, history)
 
     def _forward_packed(self, input: PackedSequence, hx: Any) -> Any:
-        x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
         state = self._initial(hx, 3)
+        if input.data.dim() != 2:
+            raise RuntimeError(f"input must have 2 dimensions, got {input.data.dim()}")
         if state is not None and input.sorted_indices is not None:
             state = tuple(h.index_select(1, input.sorted_indices) for h in state)
-        output, final, history = self._run(x, state, lengths)
-        packed = pack_padded_sequence(output, lengths)
-        repacked = PackedSequence(packed.data, packed.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        output, final, history = self._run(input.data, state, input.batch_sizes)
+        packed = PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         if input.unsorted_indices is not None:
             final = tuple(h.index_select(1, input.unsorted_indices) for h in final)
             history = tuple(h.index_select(2, input.unsorted_indices) for h in history)
-        return self._returned(repacked, final, history)
+        return self._returned(packed, final, history)
 
     def _initial(self, hx: Any, dim: int) -> State | None:
         """The initial state as a tuple, refused as `nn` does if it has not `dim` dimensions."""
         if hx is None:
             return None
-        if hx.dim() != dim:
-            form = (
-                "For batched 3-D input, hx should also be 3-D"
-                if dim == 3
-                else "For unbatched 2-D input, hx should also be 2-D"
-            )
-            raise RuntimeError(f"{form} but got {hx.dim()}-D tensor")
-        return (hx,)
+        state = states_of(self.cell, hx)
+        if any(h.dim() != dim for h in state):
+            form, names = "batched 3-D" if dim == 3 else "unbatched 2-D", "hx and cx" if len(state) == 2 else "hx"
+            got = f"({state[0].dim()}-D, {state[1].dim()}-D) tensors" if len(state) == 2 else f"{hx.dim()}-D tensor"
+            raise RuntimeError(f"For {form} input, {names} should also be {dim}-D but got {got}")
+        return state
 
     def _returned(self, output: Any, final: State, history: State) -> Any:
         hidden = final if len(final) == 2 else final[0]
@@ -187,46 +171,85 @@ class _Layer(nn.Module):
             return output, hidden
         return output, hidden, history if len(history) == 2 else history[0]
 
-    def _run(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State, State]:
-        """Every layer and direction over `x (time, batch, input)`: output, final states, all states if asked for."""
+    def _run(self, x: Tensor, state: State | None, batch_sizes: Tensor | None = None) -> tuple[Tensor, State, State]:
+        """Every layer and direction over `x (time, batch, input)`, or packed `(rows, input)`.
+
+        Returns the output, the final states and, if asked for, all states.
+        """
+        batch = x.size(1) if batch_sizes is None else int(batch_sizes[0])
         self._check_input(x)
         if state is None:
-            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(x.size(1)))
+            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(batch))
         else:
-            self._check_state(state, x.size(1))
-        if len(x) == 0:
+            self._check_state(state, x, batch)
+        if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return self._traced(x, state, batch_sizes)
         x, state = autocast(x), tuple(map(autocast, state))
-        valid = None
-        if lengths is not None:
-            valid = (torch.arange(len(x))[:, None] < lengths).unsqueeze(-1).to(x.device)
         finals: list[State] = []
         histories: list[State] = []
         with no_autocast(x):
             for layer in range(self.num_layers):
+                outputs: list[Tensor] = []
                 if layer and self.dropout and self.training:
-                    x = _dropout(x, self.dropout, lengths)
+                    x = functional.dropout(x, self.dropout)
                 for suffix in self._suffixes(layer):
-                    history, final = self._run_one(suffix, x, tuple(h[len(finals)] for h in state), valid)
+                    before = tuple(h[len(finals)] for h in state)
+                    history, final = self._run_one(suffix, x, before, batch_sizes)
                     finals.append(final)
-                    histories.append(history)
-                outputs = [history[0] for history in histories[-self._directions :]]
+                    histories.append(
+                        _padded(history, before, final, suffix, batch_sizes) if self.return_all_states else ()
+                    )
+                    outputs.append(history[0])
                 x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
+        if x.requires_grad and not self.bidirectional:
+            x = x.clone()  # what the backward pass keeps is not handed out, so that it may be changed in place
         return x, _stacked(finals), _stacked(histories) if self.return_all_states else ()
 
-    def _run_one(self, suffix: str, x: Tensor, state: State, valid: Tensor | None) -> tuple[State, State]:
+    def _run_one(self, suffix: str, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[State, State]:
         recurrence = self.recurrence(suffix, x.dtype)
         if self.recurrent_dropout and self.training:
             masks = _recurrent_masks(self.cell, state[0], self.recurrent_dropout)
             recurrence = dataclasses.replace(recurrence, masks=masks)
-        return choose(self.engine)(recurrence, x, state, valid, suffix.endswith("_reverse"), self.return_all_states)
+        reverse = suffix.endswith("_reverse")
+        return choose(self.engine)(recurrence, x, state, batch_sizes, reverse, self.return_all_states)
+
+    def _traced(self, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[Tensor, State, State]:
+        """The layer as PyTorch's own operation, which serves every length; a loop would be written down for one length."""
+        self._refuse_what_nn_lacks(self.training)
+        operation: Any = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[
+            self.mode
+        ]
+        hx = state if len(state) == 2 else state[0]
+        weights = [weight for weights in self.all_weights for weight in weights]
+        options = (weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
+        if batch_sizes is None:
+            output, *final = operation(x, hx, *options, False)
+        else:
+            output, *final = operation(x, batch_sizes, hx, *options)
+        return output, tuple(final), ()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What `torch.jit.script` takes in this layer's place: `nn`'s, with the same parameters."""
+        self._refuse_what_nn_lacks(training=True)
+        return as_builtin(self, self.builtin)
+
+    def _refuse_what_nn_lacks(self, training: bool) -> None:
+        options = {
+            "return_all_states": self.return_all_states,
+            "recurrent_dropout": training and self.recurrent_dropout > 0,
+            "reset_after=False": not getattr(self, "reset_after", True),
+        }
+        for option in (option for option, given in options.items() if given):
+            refuse_for_torchscript(type(self).__name__, option)
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         return ((self.num_layers * self._directions, batch, self.hidden_size),)
 
     def _check_input(self, x: Tensor) -> None:
-        weight = self.weight_ih_l0
-        if x.dtype != weight.dtype and not autocast_enabled(x):
+        weight = cast(Tensor, self.weight_ih_l0)
+        if autocast_dtype(x) != autocast_dtype(weight):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
@@ -235,61 +258,22 @@ class _Layer(nn.Module):
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.size(-1)}"
             )
+        _check_device("parameter", weight, x)
 
-    def _check_state(self, state: State, batch: int) -> None:
+    def _check_state(self, state: State, x: Tensor, batch: int) -> None:
         shapes = self._state_shapes(batch)
         for i, (h, shape) in enumerate(zip(state, shapes, strict=True)):
             name = "hidden" if len(shapes) == 1 else f"hidden[{i}]"
             if h.size() != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {list(h.size())}")
-            if h.dtype != self.weight_ih_l0.dtype and not autocast_enabled(h):
-                raise RuntimeError(f"Expected {name} of dtype {self.weight_ih_l0.dtype}, got {h.dtype}")
+            if autocast_dtype(h) != autocast_dtype(x):
+                raise RuntimeError(f"Expected {name} of dtype {x.dtype}, got {h.dtype}")
+            _check_device("hidden", h, x)
 
     def extra_repr(self) -> str:
-        parts = [f"{self.input_size}, {self.hidden_size}"]
-        defaults: dict[str, Any] = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0}
-        defaults |= {"bidirectional": False, "recurrent_dropout": 0, "return_all_states": False, "engine": "auto"}
-        parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
-        return ", ".join(parts)
-
-
-def _check_options(
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    proj_size: int,
-    recurrent_dropout: float,
-) -> None:
-    """What `nn.RNNBase` checks, in its order and words; the last is ours."""
-    if not _is_rate(dropout):
-        raise ValueError(
-            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
-        )
-    if dropout > 0 and num_layers == 1:
-        warnings.warn(
-            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
-            f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
-            stacklevel=3,
-        )
-    for name, flag in (("bias", bias), ("batch_first", batch_first)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(size, int):
-            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-        if size <= 0:
-            raise ValueError(f"{name} must be greater than zero")
-    if num_layers <= 0:
-        raise ValueError("num_layers must be greater than zero")
-    if proj_size < 0:
-        raise ValueError("proj_size should be a positive integer or zero to disable projections")
-    if proj_size >= hidden_size:
-        raise ValueError("proj_size has to be smaller than hidden_size")
-    if not _is_rate(recurrent_dropout):
-        raise ValueError(f"recurrent_dropout should be a number in range [0, 1], got {recurrent_dropout!r}")
+        own = {"recurrent_dropout": 0, "return_all_states": False, "engine": "auto"}
+        parts = [f"{name}={getattr(self, name)}" for name, value in own.items() if getattr(self, name) != value]
+        return ", ".join([super().extra_repr(), *parts])
 
 
 def _is_rate(value: Any) -> bool:
@@ -301,13 +285,25 @@ def _stacked(states: list[State]) -> State:
     return tuple(torch.stack(each) for each in zip(*states, strict=True))
 
 
-def _dropout(x: Tensor, rate: float, lengths: Tensor | None) -> Tensor:
-    """Dropout between two layers. Packed sequences are dropped in their packed form, as `nn` draws its masks."""
-    if lengths is None:
-        return functional.dropout(x, rate)
-    packed = pack_padded_sequence(x, lengths)
-    dropped = packed._replace(data=functional.dropout(packed.data, rate))
-    return pad_packed_sequence(dropped, total_length=len(x))[0]
+def _padded(history: State, initial: State, final: State, suffix: str, batch_sizes: Tensor | None) -> State:
+    """Every state at every step, `(time, batch, hidden)`; where a sequence has no step its state is held."""
+    if batch_sizes is None:
+        return history
+    held = initial if suffix.endswith("_reverse") else final
+    padded = []
+    for h, h_held in zip(history, held, strict=True):
+        steps, lengths = pad_packed_sequence(PackedSequence(h, batch_sizes))
+        absent = torch.arange(len(steps), device="cpu")[:, None] >= lengths
+        padded.append(torch.where(absent.unsqueeze(-1).to(h.device), h_held, steps))
+    return tuple(padded)
+
+
+def _check_device(kind: str, tensor: Tensor, x: Tensor) -> None:
+    if tensor.device != x.device:
+        raise RuntimeError(
+            f"Input and {kind} tensors are not at the same device, "
+            f"found input tensor at {x.device} and {kind} tensor at {tensor.device}"
+        )
 
 
 def _recurrent_masks(cell: CellName, h: Tensor, rate: float) -> dict[str, Tensor]:
@@ -347,6 +343,7 @@ class SimpleRNN(_Layer):
     """
 
     cell = "SimpleRNN"
+    builtin = nn.RNN
 
     def __init__(
         self,
@@ -365,9 +362,9 @@ class SimpleRNN(_Layer):
         _refuse_projection(options)
         if nonlinearity not in NONLINEARITIES:
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options
-        )
+        sizes = (input_size, hidden_size, num_layers)
+        mode = f"RNN_{nonlinearity.upper()}"
+        super().__init__(mode, *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
         self.nonlinearity = nonlinearity
 
     def _options(self) -> dict[str, Any]:
@@ -406,23 +403,28 @@ class LSTM(_Layer):
     """
 
     cell = "LSTM"
+    builtin = nn.LSTM
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        sizes = (input_size, hidden_size, num_layers)
+        super().__init__("LSTM", *sizes, bias, batch_first, dropout, bidirectional, proj_size, device, dtype, **options)
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         ((runs, _, hidden_size),) = super()._state_shapes(batch)
         return (runs, batch, self.proj_size or hidden_size), (runs, batch, hidden_size)
-
-    def _initial(self, hx: Any, dim: int) -> State | None:
-        if hx is None:
-            return None
-        h, c = hx
-        if h.dim() != dim or c.dim() != dim:
-            form = (
-                "For batched 3-D input, hx and cx should also be 3-D"
-                if dim == 3
-                else "For unbatched 2-D input, hx and cx should also be 2-D"
-            )
-            raise RuntimeError(f"{form} but got ({h.dim()}-D, {c.dim()}-D) tensors")
-        return h, c
 
 
 class GRU(_Layer):
@@ -460,6 +462,7 @@ class GRU(_Layer):
     """
 
     cell = "GRU"
+    builtin = nn.GRU
 
     def __init__(
         self,
@@ -477,9 +480,8 @@ class GRU(_Layer):
         **options: Any,
     ) -> None:
         _refuse_projection(options)
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options
-        )
+        sizes = (input_size, hidden_size, num_layers)
+        super().__init__("GRU", *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
         self.reset_after = reset_after
 
     def _options(self) -> dict[str, Any]:
