@@ -29,7 +29,10 @@ def call(layer, x, state=None, given=None):
 def total(*tensors):
     """A number that weighs every entry differently."""
     return tf.add_n(
-        [tf.reduce_sum(t * tf.cos(tf.reshape(tf.range(1, tf.size(t) + 1, dtype=t.dtype), tf.shape(t)))) for t in tensors]
+        [
+            tf.reduce_sum(t * tf.cos(tf.reshape(tf.range(1, tf.size(t) + 1, dtype=t.dtype), tf.shape(t))))
+            for t in tensors
+        ]
     )
 
 

@@ -12,6 +12,7 @@ In what follows `a_q` is the pre-activation of gate q, and `d_q` is ∂L/∂q.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,6 +87,28 @@ def _scan(
     return state, outputs
 
 
+def _sum_over_steps(d: Tensor) -> Tensor:
+    """Σ over steps and sequences, the gradient of what is added to all; in float32 at least."""
+    wide = tf.float32 if d.dtype.size < tf.float32.size else d.dtype
+    return tf.cast(tf.reduce_sum(tf.cast(d, wide), [0, 1]), d.dtype)
+
+
+class _Graph:
+    """A function as a graph of its own, for callers without one: eagerly a loop takes milliseconds a step."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = tf.function(function, autograph=False, reduce_retracing=True)
+        self.first, self.called = threading.Lock(), False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.called:
+            return self.function(*arguments)
+        with self.first:  # whose first call two threads must not make at once
+            results = self.function(*arguments)
+            self.called = True
+            return results
+
+
 class Kernel:
     """What the cells share. A kernel differs in the step forwards and the step backwards."""
 
@@ -102,9 +125,7 @@ class Kernel:
         self.activation, self.activation_backward = activation, BACKWARD[activation]
         self.recurrent_activation, self.recurrent_backward = recurrent_activation, BACKWARD[recurrent_activation]
         self.unroll = unroll
-        # For callers without a graph: eagerly a loop takes milliseconds a step.
-        self.graph_forward = tf.function(self.forward, autograph=False, reduce_retracing=True)
-        self.graph_backward = tf.function(self.backward, autograph=False, reduce_retracing=True)
+        self.graph_forward, self.graph_backward = _Graph(self.forward), _Graph(self.backward)
 
     def weights(self, packed: Sequence[Tensor]) -> Any:
         return gate_weights(self.cell, *packed, reset_after=self.reset_after)
@@ -148,7 +169,7 @@ class Kernel:
         d_recurrent_kernel = tf.concat(
             [_transposed_product(h, d) for h, d in zip(operands, d_recurrent, strict=True)], 1
         )
-        d_biases = [tf.concat([tf.reduce_sum(d, [0, 1]) for d in each], 0) for each in (d_inputs, d_recurrent)]
+        d_biases = [tf.concat(list(map(_sum_over_steps, each)), 0) for each in (d_inputs, d_recurrent)]
         d_packed = [d_kernel, d_recurrent_kernel]
         if len(packed) == 3:
             d_packed.append(tf.stack(d_biases) if len(packed[2].shape) == 2 else d_biases[0])
@@ -266,7 +287,7 @@ class GRUKernel(Kernel):
             r_t = σ(a_r + tf.matmul(h, w.W_hr))
             q_t = _product(h, w.W_hn, w.b_hn)
             n_tilde = tanh(a_n + r_t * q_t)
-            h_t = n_tilde + z_t * (h - n_tilde)  # (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}
+            h_t = (1 - z_t) * n_tilde + z_t * h
             return (h_t,), (h_t, z_t, r_t, n_tilde, q_t)
 
         matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
@@ -319,7 +340,7 @@ class GRUResetBeforeKernel(Kernel):
             z_t = σ(a_z + tf.matmul(h, w.W_hz))
             r_t = σ(a_r + tf.matmul(h, w.W_hr))
             n_tilde = tanh(a_n + tf.matmul(r_t * h, w.W_hn))
-            h_t = n_tilde + z_t * (h - n_tilde)  # (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}
+            h_t = (1 - z_t) * n_tilde + z_t * h
             return (h_t,), (h_t, z_t, r_t, n_tilde)
 
         matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
