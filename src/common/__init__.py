@@ -2,3 +2,7 @@
 
 Importing `common` imports neither PyTorch nor TensorFlow; `common.framework.get` does that, by name, when asked.
 """
+
+from common.loading import load_triton
+
+load_triton()

@@ -1,5 +1,6 @@
 """SimpleRNN, LSTM and GRU for TensorFlow: drop-in for `keras.layers`, written from the equations, twin of `rnn_torch`."""
 
+import common  # noqa: F401  # isort: skip  Triton before TensorFlow: see common.loading.
 import keras
 
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell

@@ -1,0 +1,143 @@
+"""Whoever imports our packages can use both frameworks in one process, in whatever order they come: see `common.loading`.
+
+A crash takes the process with it, so that each order has one of its own. They fail only where Triton is installed, which
+is why the test set holds it.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import pytest
+
+from common import framework, loading
+
+# What every order of imports is followed by: all that makes PyTorch import Triton, and TensorFlow use its LLVM.
+USE = """
+import sys
+from importlib.util import find_spec
+import keras
+import numpy as np
+import torch
+
+x = torch.linspace(-1, 1, 8, requires_grad=True)
+compiled = torch.compile(lambda x: torch.sin(x) * 2, backend=sys.argv[1])
+compiled(x).sum().backward()
+torch.testing.assert_close(x.grad, 2 * torch.cos(x.detach()))
+
+weight = torch.nn.Parameter(torch.ones(2))
+optimiser = torch.optim.SGD([weight], lr=0.5)
+weight.sum().backward()
+optimiser.step()
+assert weight.tolist() == [0.5, 0.5]
+
+network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")])
+network.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=True)
+network.train_on_batch(np.ones((2, 1)), np.zeros((2, 1)))
+assert [w.tolist() for w in network.get_weights()] == [[[0]], [-1]]
+
+assert find_spec("triton") is None or "triton" in sys.modules, "PyTorch no longer imports Triton here: what do we test?"
+"""
+
+# By what is in the process when ours come, each with a backend of `torch.compile`: Inductor loads most, eager least.
+# A process takes a dozen seconds, half of them TensorFlow's.
+ORDERS = {
+    "rnn_torch first": ("import rnn_torch, tensorflow", "inductor"),
+    "rnn_tf first": ("import rnn_tf, torch", "eager"),
+    "common first": ("from common import framework; framework.get('tf'); framework.get('torch')", "eager"),
+    "TensorFlow before ours": ("import tensorflow, rnn_torch", "inductor"),
+    "both before ours": ("import torch, keras, rnn_tf", "eager"),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled_kernels(tmp_path_factory):
+    """Where the processes share what PyTorch has compiled."""
+    return tmp_path_factory.mktemp("inductor")
+
+
+@pytest.mark.skipif(framework.installed() != ("torch", "tf"), reason="needs both frameworks")
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_order_of_imports_crashes(order, compiled_kernels):
+    imports, backend = ORDERS[order]
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        backend = "eager"
+    ran = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", imports + USE, backend],
+        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(compiled_kernels)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("platform", "installed", "imported", "mode"),
+    [
+        ("linux", ["triton", "tensorflow"], [], os.RTLD_NOW),
+        ("linux", ["triton", "tensorflow"], ["tensorflow"], os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0)),
+        ("linux", ["triton"], [], None),
+        ("linux", ["tensorflow"], ["tensorflow"], None),
+        ("linux", [], [], None),
+        ("darwin", ["triton", "tensorflow"], [], None),
+        ("win32", ["triton", "tensorflow"], ["tensorflow"], None),
+    ],
+)
+def test_tritons_library_is_loaded_only_where_both_are_installed(monkeypatch, platform, installed, imported, mode):
+    calls = []
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(
+        loading, "find_spec", {name: ModuleSpec(name, None, origin=f"/{name}/_.py") for name in installed}.get
+    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, mode: calls.append((path, mode)))
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    for name in imported:
+        monkeypatch.setitem(sys.modules, name, sys)
+    loading.load_triton()
+    assert calls == ([] if mode is None else [("/triton/_C/libtriton.so", mode)])
+
+
+def broken(tmp_path):
+    """A Triton whose library is none."""
+    library = tmp_path / "triton" / "_C" / "libtriton.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("no library")
+    (tmp_path / "triton" / "__init__.py").touch()
+
+
+def without_library(tmp_path):
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "__init__.py").touch()
+
+
+def without_init(tmp_path):
+    (tmp_path / "triton").mkdir()
+
+
+@pytest.mark.parametrize("triton", [broken, without_library, without_init])
+@pytest.mark.skipif(framework.installed() != ("torch", "tf"), reason="needs TensorFlow")
+def test_a_triton_that_cannot_be_loaded_harms_nobody(triton, tmp_path, monkeypatch):
+    triton(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "triton", raising=False)
+    loading.load_triton()
+
+
+@pytest.mark.parametrize("replacement", [None, ModuleType("triton")], ids=["switched off", "replaced"])
+def test_a_triton_that_somebody_has_replaced_is_left_alone(replacement, monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", replacement)
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, mode: pytest.fail(f"loaded {path}"))
+    loading.load_triton()
+
+
+@pytest.mark.parametrize("package", ["common", "common.framework"])
+def test_nothing_is_imported_to_load_triton(package):
+    program = (
+        f"import sys, {package}; print([m for m in ('triton', 'torch', 'tensorflow', 'keras') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
