@@ -142,11 +142,25 @@ def rooms(package):
     return found
 
 
-# What one framework calls for and the other does not: Keras does its own autocasting, and takes integer inputs.
+# What one framework calls for and the other does not: Keras does its own autocasting, takes integer inputs and broadcasts a
+# batch of 1; PyTorch writes a program down in three ways, and has packed sequences, of which a step has some rows.
 ONLY = {
-    "rnn_torch": {"cells.py": {"autocast_enabled", "autocast", "no_autocast"}},
+    "rnn_torch": {
+        "cells.py": {
+            "autocast_enabled",
+            "autocast_dtype",
+            "autocast",
+            "no_autocast",
+            "states_of",
+            "leaf",
+            "as_builtin",
+            "refuse_for_torchscript",
+        },
+        "kernels.py": {"Part"},
+    },
     "rnn_tf": {
-        "cells.py": {"arguments", "as_float"},
+        "cells.py": {"arguments", "as_float", "as_real", "as_state", "common_batch", "own_equations"},
+        "layers.py": {"as_mask", "sizes", "broadcast"},
         # Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback.
         # TensorFlow computes on a GPU unless told otherwise, wherever the variables are.
         "models.py": {"on", "one_bias", "stacks", "variables", "bias_masks", "signature"},

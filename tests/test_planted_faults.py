@@ -208,11 +208,20 @@ def test_the_mask_off_by_one(twin, monkeypatch, form, engine, shift):
     engines = room(twin, "engines").ENGINES
     right = engines[engine]
 
-    def shifted(recurrence, x, state, valid=None, *args, **options):
-        mask = np.roll(np.asarray(valid), shift, 0)
-        mask[0 if shift > 0 else -1] = shift > 0
-        moved = valid.new_tensor(mask) if twin.name == "torch" else mask
-        return right(recurrence, x, state, moved, *args, **options)
+    def shifted(recurrence, x, state, lengths=None, *args, **options):
+        return right(recurrence, x, state, moved(np.asarray(lengths), shift), *args, **options)
+
+    def moved(lengths, shift):
+        if twin.name == "tf":  # a mask
+            mask = np.roll(lengths, shift, 0)
+            mask[0 if shift > 0 else -1] = shift > 0
+            return mask
+        import torch
+
+        # How many sequences each step has: the longest ends a step early or late, another the other way.
+        sizes = lengths.tolist()
+        sizes = [*sizes[:-2], sizes[-2] + 1] if shift < 0 else [*sizes[:2], sizes[2] - 1, *sizes[3:], 1]
+        return torch.tensor(sizes)
 
     monkeypatch.setitem(engines, engine, shifted)
     must_fail(twin, form, engine, "ragged-none-full")
