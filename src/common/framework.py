@@ -423,9 +423,13 @@ def _stack(argument: str, layer: Any) -> list[list[Part]]:
 
     Raises:
         TypeError: there is no recurrent layer, or something else.
+        ValueError: a layer that computes something of its own.
     """
     layers = layer if isinstance(layer, (list, tuple)) else [layer]
-    parts = [directions for each in layers for directions in of(each).parts(each)]
+    try:
+        parts = [directions for each in layers for directions in of(each).parts(each)]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{argument}: {error}") from None
     if not parts:
         raise TypeError(f"{argument} should hold a recurrent layer or cell, got none")
     return parts
@@ -461,7 +465,9 @@ def _layers(count: int) -> str:
 
 def _require_same_function(name: str, source: Part, target: Part) -> None:
     if source.cell != target.cell:
-        raise ValueError(f"{name} should be of the source's cell, {source.cell}, got {target.cell}")
+        raise ValueError(
+            f"{name} should be of the source's cell, {source.cell}, got {target.cell}: no other computes the same"
+        )
     for option, expected in source.options.items():
         got = target.options[option]
         if not _same(expected, got):
@@ -482,7 +488,10 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return getattr(value, "__name__", repr(value)) if callable(value) else str(value)
+    """An option in words; a function of the user's own so that it is not taken for a framework's of that name."""
+    if not callable(value):
+        return str(value)
+    return f"the function {value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 def _weights(name: str, source: Part, bias: bool) -> dict[str, Array]:

@@ -121,9 +121,13 @@ def _built_with(network: Any, layers: list[list[Part]]) -> list[list[Part]]:
 
 
 def _directions(layer: Any) -> list[Part]:
+    halves = [parts(half) for half in (layer.forward_layer, layer.backward_layer)]
+    if any([len(directions) for directions in half] != [1] for half in halves):
+        raise ValueError(
+            "layer should be a Bidirectional around one layer, got one around a stack: put one around each"
+        )
     merge = {"merge_mode": str(layer.merge_mode)}
-    halves = [only_part(parts(half)) for half in (layer.forward_layer, layer.backward_layer)]
-    return [replace(half, layer=layer, options=half.options | merge) for half in halves]
+    return [replace(part, layer=layer, options=part.options | merge) for ((part,),) in halves]
 
 
 def _cells(cell: Any) -> list[Any]:
@@ -161,9 +165,10 @@ def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
 
 
 def _name(activation: Any) -> Any:
-    """The name of one of Keras's activations; any other function as it is."""
+    """The name of one of Keras's activations, or of what is the same elsewhere; any other function as it is."""
     name = getattr(activation, "__name__", "")
-    return name if getattr(keras.activations, name, None) is activation else activation
+    rooms = (keras.activations, keras.ops, tf.nn) if name in ("tanh", "sigmoid", "relu") else (keras.activations,)
+    return name if any(getattr(room, name, None) is activation for room in rooms) else activation
 
 
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
