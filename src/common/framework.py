@@ -325,7 +325,7 @@ def of(layer: Any) -> Framework:
     for root, name in (("torch", "torch"), ("keras", "tf")):
         if root in roots:
             return get(name)
-    raise TypeError(f"layer should be a PyTorch module or a Keras layer, got {type(layer).__name__}")
+    raise TypeError(f"layer should be a PyTorch module or a Keras layer, got {full_name(layer)}")
 
 
 # What would work, where an option of the target is not the source's.
@@ -339,6 +339,11 @@ WAYS_OUT = {
     "go_backwards": "Keras's layers take it; elsewhere copy from the layer's cell and reverse the inputs' time axis",
     "merge_mode": "PyTorch concatenates two directions, as merge_mode='concat' does in Keras",
 }
+
+
+def full_name(layer: Any) -> str:
+    """A layer's class with its module, since many modules have an LSTM."""
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
 def only_part(layers: list[list[Part]]) -> Part:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import layouts
-from common.framework import Array, Case, Part, Result, only_part, require_fit
+from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
 from common.parameters import CELLS, CellName, Parameters, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
@@ -152,7 +152,7 @@ def _run(layer: Any) -> list[list[Part]]:
 def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
     cell = next((cell for cell, classes in CLASSES.items() if isinstance(holder, classes[1::2])), None)
     if cell is None:
-        raise TypeError(f"layer should be a recurrent layer or cell, got {type(holder).__name__}")
+        raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(holder)}")
     _require_known(holder, CLASSES[cell][1::2])
     options: dict[str, Any] = {"input size": holder.kernel.shape[0] if holder.built else None}
     options |= {"hidden size": holder.units, "projection": 0}

@@ -16,7 +16,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from common import layouts
-from common.framework import Array, Case, Part, Result, only_part, require_fit
+from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
 from common.parameters import CELLS, CellName, Parameters, one_of
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
@@ -87,7 +87,7 @@ def parts(layer: Any) -> list[list[Part]]:
         return []
     cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
     if cell is None:
-        raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
+        raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(layer)}")
     known = next(each for each in CLASSES[cell] if isinstance(layer, each))
     if type(layer).forward is not known.forward:
         raise ValueError(
