@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from time import sleep
 
@@ -13,7 +12,6 @@ import pytest
 from cases import FORMS, make
 from common import framework
 from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from common.layouts import MergedBiasesWarning
 from common.parameters import initialise
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -50,28 +48,6 @@ def test_any_layer_is_filled_from_any_other(form, bias):
             framework.copy_weights(layers[i], layers[j])
             found = framework.of(layers[j]).read(layers[j])
             assert all(np.array_equal(found[name], parameters[name]) for name in parameters)
-
-
-def test_cells_too():
-    torch, keras = pytest.importorskip("torch"), pytest.importorskip("keras")
-    tf = framework.get("tf")
-    import rnn_tf
-    import rnn_torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MergedBiasesWarning)
-        for name in ("LSTMCell", "GRUCell"):
-            source = getattr(torch.nn, name)(3, 5)
-            targets = [getattr(rnn_torch, name)(3, 5), getattr(rnn_tf, name)(5), getattr(keras.layers, name)(5)]
-            for target in targets:
-                framework.copy_weights(source, target)
-            x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
-            expected = source(torch.from_numpy(x))
-            expected = (expected if name == "GRUCell" else expected[0]).detach().numpy()
-            for target in targets[1:]:
-                outputs, _ = target(x, target.get_initial_state(2))
-                np.testing.assert_allclose(outputs, expected, atol=1e-6)
-            assert tf.read(targets[1]).cell == name.removesuffix("Cell")
 
 
 def test_state_dict_and_get_weights_are_the_built_ins_own():
@@ -186,7 +162,9 @@ def test_unknown_names(twin):
         twin.make(parameters, device="tpu")
     with pytest.raises(ValueError, match=r"engine should be one of auto, reference.*, got 'warp'"):
         twin.make(parameters, engine="warp")
-    with pytest.raises(TypeError, match="layer should be a PyTorch module or a Keras layer, got dict"):
+    with pytest.raises(
+        TypeError, match=r"source: layer should be a PyTorch module or a Keras layer, got builtins\.dict"
+    ):
         framework.copy_weights({}, {})
 
 
@@ -212,7 +190,7 @@ def test_layers_that_one_set_of_weights_does_not_fill():
     ):
         with pytest.raises(ValueError, match=message):
             twin.read(torch.nn.LSTM(3, 5, **options))
-    with pytest.raises(TypeError, match="should be a recurrent layer or cell, got Linear"):
+    with pytest.raises(TypeError, match=r"should be a recurrent layer or cell, got torch\..*\.Linear"):
         twin.read(torch.nn.Linear(3, 5))
 
 
@@ -221,7 +199,7 @@ def test_keras_layers_without_weights():
     twin = framework.get("tf")
     with pytest.raises(ValueError, match="should have been built"):
         twin.read(keras.layers.LSTM(5))
-    with pytest.raises(TypeError, match="should be a recurrent layer or cell, got Dense"):
+    with pytest.raises(TypeError, match=r"should be a recurrent layer or cell, got keras\..*\.Dense"):
         twin.read(keras.layers.Dense(5))
 
 

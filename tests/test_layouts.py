@@ -8,7 +8,7 @@ import pytest
 from common import layouts
 from common.equations import unroll
 from common.layouts import MergedBiasesWarning
-from common.parameters import initialise
+from common.parameters import CELLS, initialise
 
 FORMS = [("SimpleRNN", True), ("LSTM", True), ("GRU", True), ("GRU", False)]
 LAYOUTS = {
@@ -108,6 +108,37 @@ def test_keras_and_onnx_merge_too():
     tensors["B"][0, 15:20] = 1.0
     with pytest.warns(MergedBiasesWarning):
         assert np.array_equal(layouts.from_onnx("GRU", tensors)["b_z"], p["b_z"] + 1)
+
+
+def apart(cell, seed=0):
+    """Weights with both biases of every gate, and an LSTM's projection."""
+    p = initialise(cell, 3, 5, reset_after=False, seed=seed)
+    weights = dict(p) | {f"b_h{gate}": p[p.kind.bias(gate)] + 1 for gate in p.kind.gates}
+    return weights | ({"projection": np.ones((2, 5))} if cell == "LSTM" else {})
+
+
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+def test_both_biases_there_and_back(cell):
+    """In PyTorch, and in Keras where its packing has two; it has no projection."""
+    weights = apart(cell)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [layouts.unpack_torch(cell, layouts.pack_torch(cell, weights))]
+        if cell == "GRU":
+            found.append(layouts.unpack_keras(cell, layouts.pack_keras(cell, weights)))
+    for each in found:
+        assert set(each) == set(weights)
+        assert all(np.array_equal(each[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+def test_one_bias_in_keras_is_the_sum_of_both(cell):
+    weights = apart(cell)
+    with pytest.warns(MergedBiasesWarning, match=f"two biases of this {cell} were added into one"):
+        found = layouts.unpack_keras(cell, layouts.pack_keras(cell, weights, reset_after=False))
+    kind = CELLS[cell]
+    for gate in kind.gates:
+        assert np.array_equal(found[kind.bias(gate)], weights[kind.bias(gate)] + weights[f"b_h{gate}"])
 
 
 def without(mapping, name):

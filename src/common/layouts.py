@@ -10,6 +10,9 @@ Where a packing holds two biases that are added, the container holds their sum. 
 again gives the same function, with the whole sum in the input bias and zeros in the recurrent one: `from_torch` and
 `from_onnx` warn with `MergedBiasesWarning` when that changes the arrays, because a gradient step moves two added biases
 twice as far as one.
+
+`unpack_torch` and `unpack_keras` read the same names with both biases apart: `b_i` and `b_hi`. `pack_torch` and
+`pack_keras` write them, and add the two only where the packing has no place for the second.
 """
 
 from __future__ import annotations
@@ -81,17 +84,29 @@ def _require(argument: str, array: Any, ndim: int) -> Array:
     return array
 
 
-def _stack(parameters: Parameters, layout: Layout) -> tuple[Array, Array, Array | None, Array | None]:
-    """Input matrices, recurrent matrices, input biases and recurrent biases, stacked along the first axis."""
-    kind, order = parameters.kind, GATE_ORDER[layout][parameters.cell]
-    W = np.concatenate([parameters[kind.input_weight(gate)] for gate in order])
-    R = np.concatenate([parameters[kind.recurrent_weight(gate)] for gate in order])
-    if not parameters.bias:
+def _stack(
+    layout: Layout, cell: CellName, weights: Mapping[str, Array]
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """Input matrices, recurrent matrices, input biases and recurrent biases, stacked along the first axis.
+
+    A gate without a recurrent bias has zeros there.
+    """
+    kind, order = CELLS[cell], GATE_ORDER[layout][cell]
+    W = np.concatenate([weights[kind.input_weight(gate)] for gate in order])
+    R = np.concatenate([weights[kind.recurrent_weight(gate)] for gate in order])
+    if kind.bias(order[0]) not in weights:
         return W, R, None, None
-    b = np.concatenate([parameters[kind.bias(gate)] for gate in order])
-    nothing = np.zeros(parameters.hidden_size, parameters.dtype)
-    b_h = np.concatenate([parameters["b_hn"] if gate == "n" and "b_hn" in parameters else nothing for gate in order])
-    return W, R, b, b_h
+    biases = [weights[kind.bias(gate)] for gate in order]
+    recurrent = [weights.get(f"b_h{gate}", np.zeros_like(b)) for gate, b in zip(order, biases, strict=True)]
+    return W, R, np.concatenate(biases), np.concatenate(recurrent)
+
+
+def _warn_of_merged_biases(cell: CellName, stacklevel: int) -> None:
+    warnings.warn(
+        f"the two biases of this {cell} were added into one: the function is the same, the split is lost",
+        MergedBiasesWarning,
+        stacklevel=stacklevel + 1,
+    )
 
 
 def _merge_biases(
@@ -112,11 +127,7 @@ def _merge_biases(
             biases[CELLS[cell].bias(gate)] = b_gate + b_h_gate
             merged = merged or bool(np.any(b_h_gate))
     if merged:
-        warnings.warn(
-            f"the two biases of this {layout} {cell} were added into one: the function is the same, the split is lost",
-            MergedBiasesWarning,
-            stacklevel=stacklevel,
-        )
+        _warn_of_merged_biases(cell, stacklevel)
     return biases
 
 
@@ -125,9 +136,16 @@ def _merge_biases(
 
 def to_torch(parameters: Parameters, suffix: str = "_l0") -> dict[str, Array]:
     """The `state_dict` of `nn.RNN`, `nn.LSTM` or `nn.GRU` (or of a cell, with `suffix=""`), as NumPy arrays."""
-    W, R, b, b_h = _stack(parameters, "torch")
+    return pack_torch(parameters.cell, parameters, suffix)
+
+
+def pack_torch(cell: CellName, weights: Mapping[str, Array], suffix: str = "_l0") -> dict[str, Array]:
+    """Arrays by the document's names, both biases apart, arranged as `to_torch` does; see `unpack_torch`."""
+    W, R, b, b_h = _stack("torch", cell, weights)
     state = {f"weight_ih{suffix}": W, f"weight_hh{suffix}": R}
-    return state if b is None else state | {f"bias_ih{suffix}": b, f"bias_hh{suffix}": cast(Array, b_h)}
+    if b is not None:
+        state |= {f"bias_ih{suffix}": b, f"bias_hh{suffix}": cast(Array, b_h)}
+    return state | ({f"weight_hr{suffix}": weights["projection"]} if "projection" in weights else {})
 
 
 def from_torch(
@@ -161,18 +179,27 @@ def from_torch(
     return Parameters(cell, blocks | _merge_biases("torch", cell, reset_after, b, b_h), reset_after)
 
 
+def unpack_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
+    """Arrays packed as `from_torch` expects them, weights or gradients, by the document's names and both biases apart.
+
+    The recurrent biases are `b_hi` and so on, an LSTM's `weight_hr` is `projection` (`W_hr` is a GRU's).
+    """
+    gates = len(CELLS[cell].gates)
+    W, R = (np.split(np.asarray(state[f"weight_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
+    projection = {"projection": np.asarray(state[f"weight_hr{suffix}"])} if f"weight_hr{suffix}" in state else {}
+    if f"bias_ih{suffix}" not in state:
+        return by_gate("torch", cell, W, R) | projection
+    b, b_h = (np.split(np.asarray(state[f"bias_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
+    return by_gate("torch", cell, W, R, b, **_recurrent_bias_names("torch", cell, b_h)) | projection
+
+
 def gradients_from_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
     """Gradients by the document's names, from arrays packed as `from_torch` expects them.
 
     Of two biases that are added each has the gradient of the sum; both are reported, as `b_i` and `b_hi`, so that
     neither goes unchecked.
     """
-    gates = len(CELLS[cell].gates)
-    W, R = (np.split(np.asarray(state[f"weight_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
-    if f"bias_ih{suffix}" not in state:
-        return by_gate("torch", cell, W, R)
-    b, b_h = (np.split(np.asarray(state[f"bias_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
-    return by_gate("torch", cell, W, R, b, **_recurrent_bias_names("torch", cell, b_h))
+    return unpack_torch(cell, state, suffix=suffix)
 
 
 def _recurrent_bias_names(layout: Layout, cell: CellName, blocks: Sequence[Array]) -> dict[str, Array]:
@@ -184,11 +211,24 @@ def _recurrent_bias_names(layout: Layout, cell: CellName, blocks: Sequence[Array
 
 def to_keras(parameters: Parameters) -> list[Array]:
     """What `get_weights()` of `keras.layers.SimpleRNN`, `LSTM` or `GRU` (or of a cell) holds: kernel, recurrent kernel, bias."""
-    W, R, b, b_h = _stack(parameters, "keras")
-    weights = [np.ascontiguousarray(W.T), np.ascontiguousarray(R.T)]
-    if b is None:
-        return weights
-    return [*weights, np.stack([b, cast(Array, b_h)]) if "b_hn" in parameters else b]
+    return pack_keras(parameters.cell, parameters, parameters.reset_after)
+
+
+def pack_keras(cell: CellName, weights: Mapping[str, Array], reset_after: bool = True) -> list[Array]:
+    """Arrays by the document's names, both biases apart, arranged as `to_keras` does; see `unpack_keras`.
+
+    Warns:
+        MergedBiasesWarning: the packing has one bias, and the recurrent ones are not zero.
+    """
+    W, R, b, b_h = _stack("keras", cell, weights)
+    arrays = [np.ascontiguousarray(W.T), np.ascontiguousarray(R.T)]
+    if b is None or b_h is None:
+        return arrays
+    if cell == "GRU" and reset_after:
+        return [*arrays, np.stack([b, b_h])]
+    if np.any(b_h):
+        _warn_of_merged_biases(cell, stacklevel=4)
+    return [*arrays, b + b_h]
 
 
 def from_keras(cell: CellName, weights: Sequence[Any], *, reset_after: bool = True) -> Parameters:
@@ -221,8 +261,8 @@ def from_keras(cell: CellName, weights: Sequence[Any], *, reset_after: bool = Tr
     )
 
 
-def gradients_from_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
-    """Gradients by the document's names, from arrays packed as `from_keras` expects them; see `gradients_from_torch`."""
+def unpack_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
+    """Arrays packed as `from_keras` expects them, weights or gradients, by the document's names and both biases apart."""
     W, R = _keras_blocks(cell, weights)
     gates = len(CELLS[cell].gates)
     if len(weights) == 2:
@@ -232,6 +272,11 @@ def gradients_from_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Ar
         return by_gate("keras", cell, W, R, np.split(bias, gates))
     b, b_h = (np.split(row, gates) for row in bias)
     return by_gate("keras", cell, W, R, b, **_recurrent_bias_names("keras", cell, b_h))
+
+
+def gradients_from_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
+    """Gradients by the document's names, from arrays packed as `from_keras` expects them; see `gradients_from_torch`."""
+    return unpack_keras(cell, weights)
 
 
 def _keras_blocks(cell: CellName, weights: Sequence[Any]) -> list[list[Array]]:
@@ -248,7 +293,7 @@ def _keras_blocks(cell: CellName, weights: Sequence[Any]) -> list[list[Array]]:
 
 def to_onnx(parameters: Parameters) -> dict[str, Array]:
     """The inputs W, R and B of the ONNX operators RNN, LSTM and GRU (one direction)."""
-    W, R, b, b_h = _stack(parameters, "onnx")
+    W, R, b, b_h = _stack("onnx", parameters.cell, parameters)
     if b is None:
         return {"W": W[None], "R": R[None]}
     return {"W": W[None], "R": R[None], "B": np.concatenate([b, cast(Array, b_h)])[None]}

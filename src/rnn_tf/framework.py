@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from common import layouts
-from common.framework import Array, Case, Result
-from common.parameters import CELLS, CellName, Parameters, form_name, one_of
+from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
+from common.parameters import CELLS, CellName, Parameters, one_of
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
 from rnn_tf.models import build, devices, encode, fill, on, predict, step, weights
@@ -61,7 +62,6 @@ def make(
 ) -> Any:
     one_of("device", device, devices())
     options: dict[str, Any] = {} if builtin else {"engine": engine}
-    options["recurrent_initializer"] = "zeros"  # to be filled; there is no orthogonal one in bfloat16
     if parameters.cell == "GRU":
         options["reset_after"] = parameters.reset_after
     layer = (BUILTIN if builtin else OURS)[parameters.cell](
@@ -77,35 +77,153 @@ def make(
     return layer
 
 
-def _identify(layer: Any) -> tuple[CellName, bool, Any]:
-    """Cell, form and the cell that holds the weights."""
-    cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
+# What may stand between the layers of a stack: it has no weights.
+BETWEEN = (
+    keras.KerasTensor,
+    keras.layers.InputLayer,
+    keras.layers.Masking,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+)
+RUNS_CELLS = (*OURS.values(), *BUILTIN.values(), keras.layers.RNN)
+
+
+def parts(layer: Any) -> list[list[Part]]:
+    if isinstance(layer, BETWEEN):
+        return []
+    if isinstance(layer, keras.Sequential):
+        _require_known(layer, (keras.Sequential,))
+        return _built_with(layer, [directions for each in layer.layers for directions in parts(each)])
+    if isinstance(layer, keras.layers.Bidirectional):
+        _require_known(layer, (keras.layers.Bidirectional,))
+        return [_directions(layer)]
+    if isinstance(layer, keras.layers.RNN):
+        return _run(layer)
+    return [[_part(layer, cell)] for cell in _cells(layer)]
+
+
+def _require_known(layer: Any, classes: tuple[Any, ...], methods: tuple[str, ...] = ("call",)) -> Any:
+    """The class among these that a layer is of; refuses a subclass that computes something of its own."""
+    known = next(each for each in classes if isinstance(layer, each))
+    for method in methods:
+        if getattr(type(layer), method) is not getattr(known, method):
+            raise ValueError(
+                f"layer should compute what {known.__name__} does, got {type(layer).__name__}, whose {method} is its own: "
+                f"copy by way of a {known.__name__} with its weights"
+            )
+    return known
+
+
+def _built_with(network: Any, layers: list[list[Part]]) -> list[list[Part]]:
+    """The parts of a network that is built as a whole, from its first layer's input size."""
+    first = [replace(part, layer=network) for directions in layers[:1] for part in directions]
+    return [first, *layers[1:]] if layers else []
+
+
+def _directions(layer: Any) -> list[Part]:
+    halves = [parts(half) for half in (layer.forward_layer, layer.backward_layer)]
+    if any([len(directions) for directions in half] != [1] for half in halves):
+        raise ValueError(
+            "layer should be a Bidirectional around one layer, got one around a stack: put one around each"
+        )
+    merge = {"merge_mode": str(layer.merge_mode)}
+    return [replace(part, layer=layer, options=part.options | merge) for ((part,),) in halves]
+
+
+def _cells(cell: Any) -> list[Any]:
+    """A cell, or those of a stack."""
+    if not isinstance(cell, keras.layers.StackedRNNCells):
+        return [cell]
+    _require_known(cell, (keras.layers.StackedRNNCells,))
+    return list(cell.cells)
+
+
+def _run(layer: Any) -> list[list[Part]]:
+    """The parts of a layer that runs a cell over time: of a stack, the first cell meets the sequence backwards."""
+    found = [[_part(layer, cell, i == 0 and layer.go_backwards)] for i, cell in enumerate(_cells(layer.cell))]
+    known = _require_known(layer, RUNS_CELLS, ("call", "inner_loop"))
+    if known is not keras.layers.RNN and known not in CLASSES[found[0][0].cell]:
+        raise ValueError(
+            f"layer should have a cell of its own kind, got {known.__name__} with {type(layer.cell).__name__}"
+        )
+    return found
+
+
+def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
+    cell = next((cell for cell, classes in CLASSES.items() if isinstance(holder, classes[1::2])), None)
     if cell is None:
-        raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
-    return cell, getattr(layer, "reset_after", True), layer.cell if isinstance(layer, keras.layers.RNN) else layer
+        raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(holder)}")
+    _require_known(holder, CLASSES[cell][1::2])
+    options: dict[str, Any] = {"input size": holder.kernel.shape[0] if holder.built else None}
+    options |= {"hidden size": holder.units, "projection": 0}
+    if cell == "GRU":
+        options["reset_after"] = holder.reset_after
+    options["activation"] = _name(holder.activation)
+    if cell != "SimpleRNN":
+        options["recurrent_activation"] = _name(holder.recurrent_activation)
+    return Part(layer, holder, cell, holder.use_bias, options | {"go_backwards": go_backwards})
+
+
+def _name(activation: Any) -> Any:
+    """The name of one of Keras's activations, or of what is the same elsewhere; any other function as it is."""
+    name = getattr(activation, "__name__", "")
+    rooms = (keras.activations, keras.ops, tf.nn) if name in ("tanh", "sigmoid", "relu") else (keras.activations,)
+    return name if any(getattr(room, name, None) is activation for room in rooms) else activation
+
+
+WEIGHTS = ("kernel", "recurrent_kernel", "bias")
+
+
+def _arrays(part: Part) -> list[Array]:
+    """The weights as Keras packs them; bfloat16 as float32."""
+    if not part.holder.built:
+        raise ValueError("layer should have been built before its weights are read, got one without weights")
+    return [outputs(getattr(part.holder, name).value) for name in WEIGHTS[: 2 + part.bias]]
+
+
+def unpack(part: Part) -> dict[str, Array]:
+    return layouts.unpack_keras(part.cell, _arrays(part))
+
+
+def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
+    arrays = layouts.pack_keras(part.cell, weights, part.reset_after)
+    values = [np.asarray(tf.cast(array, part.holder.variable_dtype)) for array in arrays]
+    for name, array, value in zip(WEIGHTS, arrays, values, strict=False):
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(array).max():.3g}")
+    if not part.holder.built:
+        _build(part.layer, len(arrays[0]))
+    return [(getattr(part.holder, name), value) for name, value in zip(WEIGHTS, values, strict=False)]
+
+
+def _build(layer: Any, width: int) -> None:
+    """Make a layer's variables, to be filled: with zeros where Keras's default has no orthogonal matrix in bfloat16."""
+    holders = [part.holder for directions in parts(layer) for part in directions]
+    initializers = [holder.recurrent_initializer for holder in holders]
+    runs = isinstance(layer, (keras.Sequential, keras.layers.Bidirectional, keras.layers.RNN))
+    try:
+        for holder in holders:
+            holder.recurrent_initializer = keras.initializers.Zeros()
+        layer.build((None, None, width) if runs else (None, width))
+    finally:
+        for holder, initializer in zip(holders, initializers, strict=True):
+            holder.recurrent_initializer = initializer
+
+
+def put(variable: Any, value: Any) -> None:
+    variable.assign(value)
 
 
 def read(layer: Any) -> Parameters:
-    cell, reset_after, holder = _identify(layer)
-    if not layer.built:
-        raise ValueError("layer should have been built before its weights are read, got one without weights")
-    weights = [v for v in (holder.kernel, holder.recurrent_kernel, holder.bias) if v is not None]
-    return layouts.from_keras(cell, [keras.ops.convert_to_numpy(v) for v in weights], reset_after=reset_after)
+    part = only_part(parts(layer))
+    return layouts.from_keras(part.cell, _arrays(part), reset_after=part.reset_after)
 
 
 def write(layer: Any, parameters: Parameters) -> None:
-    cell, reset_after, _ = _identify(layer)
-    if parameters.form != form_name(cell, reset_after):
-        raise ValueError(f"parameters should be of {form_name(cell, reset_after)}, got {parameters.form}")
-    if not layer.built:
-        time = (None,) if isinstance(layer, keras.layers.RNN) else ()
-        layer.build((None, *time, parameters.input_size))
-    weights = layouts.to_keras(parameters)
-    expected = [tuple(variable.shape) for variable in layer.trainable_variables]
-    if expected != [array.shape for array in weights]:
-        raise ValueError(f"parameters should fill {expected}, got {[array.shape for array in weights]}")
-    for variable, array in zip(layer.trainable_variables, weights, strict=True):
-        variable.assign(array)
+    part = only_part(parts(layer))
+    require_fit(part, parameters)
+    for variable, value in pack(part, parameters):
+        put(variable, value)
 
 
 def _forward(layer: Any, x: Tensor, state: list[Tensor], mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -174,8 +292,7 @@ def training_step(layer: Any, case: Case, *, compiled: bool = False) -> Callable
 
 
 def gradients(layer: Any, returned: list[Tensor]) -> dict[str, Array]:
-    cell, _, _ = _identify(layer)
-    return layouts.gradients_from_keras(cell, list(map(outputs, returned)))
+    return layouts.gradients_from_keras(only_part(parts(layer)).cell, list(map(outputs, returned)))
 
 
 def forget_compiled() -> None:

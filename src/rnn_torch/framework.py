@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from common import layouts
-from common.framework import Array, Case, Result
-from common.parameters import CELLS, CellName, Parameters, form_name, one_of
+from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
+from common.parameters import CELLS, CellName, Parameters, one_of
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
 from rnn_torch.models import build, devices, encode, fill, predict, step, weights
@@ -72,33 +77,127 @@ def make(
     return layer
 
 
-def _identify(layer: Any) -> tuple[CellName, bool, str]:
-    """Cell, form and the suffix of the parameters' names."""
+# What may stand between the layers of a stack: it has no weights.
+BETWEEN = (nn.Dropout,)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def parts(layer: Any) -> list[list[Part]]:
+    if isinstance(layer, BETWEEN):
+        return []
     cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
     if cell is None:
-        raise TypeError(f"layer should be a recurrent layer or cell, got {type(layer).__name__}")
-    if getattr(layer, "num_layers", 1) != 1 or getattr(layer, "bidirectional", False):
-        raise ValueError("layer should have one layer and one direction; read its state_dict with common.layouts")
-    if getattr(layer, "proj_size", 0):
-        raise ValueError(f"layer should have no projection, got proj_size={layer.proj_size}")
-    return cell, getattr(layer, "reset_after", True), "_l0" if hasattr(layer, "num_layers") else ""
+        raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(layer)}")
+    known = next(each for each in CLASSES[cell] if isinstance(layer, each))
+    if type(layer).forward is not known.forward:
+        raise ValueError(
+            f"layer should compute what {known.__name__} does, got {type(layer).__name__}, whose forward is its own: "
+            f"copy by way of a {known.__name__} with its weights"
+        )
+    if not hasattr(layer, "num_layers"):
+        return [[_part(layer, cell, layer.input_size)]]
+    width = (1 + layer.bidirectional) * (layer.proj_size or layer.hidden_size)
+    return [_directions(layer, cell, f"_l{i}", width if i else layer.input_size) for i in range(layer.num_layers)]
+
+
+def _directions(layer: Any, cell: CellName, suffix: str, input_size: int) -> list[Part]:
+    forward = {"go_backwards": False}
+    if not layer.bidirectional:
+        return [_part(layer, cell, input_size, suffix, forward)]
+    backward, merge = {"go_backwards": True}, {"merge_mode": "concat"}
+    return [
+        _part(layer, cell, input_size, suffix, forward | merge),
+        _part(layer, cell, input_size, f"{suffix}_reverse", backward | merge),
+    ]
+
+
+def _part(layer: Any, cell: CellName, input_size: int, suffix: str = "", direction: Any = None) -> Part:
+    options: dict[str, Any] = {"input size": input_size, "hidden size": layer.hidden_size}
+    options["projection"] = getattr(layer, "proj_size", 0)
+    if cell == "GRU":
+        options["reset_after"] = getattr(layer, "reset_after", True)
+    options["activation"] = layer.nonlinearity if cell == "SimpleRNN" else "tanh"
+    if cell != "SimpleRNN":
+        options["recurrent_activation"] = "sigmoid"
+    return Part(layer, layer, cell, bool(layer.bias), options | (direction or {"go_backwards": None}), suffix)
+
+
+def _arrays(part: Part) -> dict[str, Array]:
+    """The weights in force by PyTorch's names; bfloat16 as float32."""
+    kinds = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * part.bias
+    kinds += ["weight_hr"] * bool(part.options["projection"])
+    arrays = {}
+    for name in (kind + part.suffix for kind in kinds):
+        tensor = _in_force(part.holder, name)
+        _require_floats(name, tensor)
+        arrays[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+    return arrays
+
+
+@torch.no_grad()
+def _in_force(layer: nn.Module, name: str) -> Tensor:
+    """A weight as evaluation computes it, from whatever parameters, and without a change to the layer."""
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
+            return hook.apply_mask(layer)  # type: ignore[no-untyped-call]
+        if isinstance(hook, WeightNorm) and hook.name == name:
+            return hook.compute_weight(layer)
+        if isinstance(hook, SpectralNorm) and hook.name == name:
+            return hook.compute_weight(layer, do_power_iteration=False)
+    if not is_parametrized(layer, name):
+        return getattr(layer, name)
+    parametrization: Any = layer.parametrizations[name]  # type: ignore[index]
+    training = parametrization.training
+    try:
+        parametrization.eval()  # a spectral norm would move on, a dropout draw
+        return getattr(layer, name)
+    finally:
+        parametrization.train(training)
+
+
+def _require_floats(name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in DTYPES:
+        raise ValueError(f"{name} should be of {', '.join(map(str, DTYPES))}, got {tensor.dtype}")
+    if tensor.is_meta:
+        raise ValueError(f"{name} should hold numbers, got one on the meta device: to_empty(device=...) first")
+
+
+def unpack(part: Part) -> dict[str, Array]:
+    return layouts.unpack_torch(part.cell, _arrays(part), suffix=part.suffix)
+
+
+def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
+    own = dict(part.holder.named_parameters(recurse=False, remove_duplicate=False))
+    values = []
+    for name, array in layouts.pack_torch(part.cell, weights, part.suffix).items():
+        if name not in own:
+            raise ValueError(
+                f"{name} of the target should be a parameter, got one that is pruned, normed or parametrized otherwise: "
+                "make it one by torch.nn.utils.prune.remove or torch.nn.utils.parametrize.remove_parametrizations"
+            )
+        _require_floats(name, own[name])
+        value = torch.from_numpy(array).to(own[name].dtype)
+        if not value.isfinite().all():
+            raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(array).max():.3g}")
+        values.append((own[name], value))
+    return values
+
+
+@torch.no_grad()
+def put(variable: Tensor, value: Tensor) -> None:
+    variable.copy_(value)
 
 
 def read(layer: nn.Module) -> Parameters:
-    cell, reset_after, suffix = _identify(layer)
-    state = {key: value.numpy(force=True) for key, value in layer.state_dict().items()}
-    return layouts.from_torch(cell, state, reset_after=reset_after, suffix=suffix)
+    part = only_part(parts(layer))
+    return layouts.from_torch(part.cell, _arrays(part), reset_after=part.reset_after, suffix=part.suffix)
 
 
 def write(layer: nn.Module, parameters: Parameters) -> None:
-    cell, reset_after, suffix = _identify(layer)
-    if parameters.form != form_name(cell, reset_after):
-        raise ValueError(f"parameters should be of {form_name(cell, reset_after)}, got {parameters.form}")
-    state = {key: torch.from_numpy(array) for key, array in layouts.to_torch(parameters, suffix).items()}
-    expected = {key: tuple(value.shape) for key, value in layer.state_dict().items()}
-    if expected != {key: tuple(value.shape) for key, value in state.items()}:
-        raise ValueError(f"parameters should fill {expected}, got { {k: tuple(v.shape) for k, v in state.items()} }")
-    layer.load_state_dict(state)
+    part = only_part(parts(layer))
+    require_fit(part, parameters)
+    for variable, value in pack(part, parameters):
+        put(variable, value)
 
 
 def _forward(
@@ -166,10 +265,10 @@ def training_step(layer: nn.Module, case: Case, *, compiled: bool = False) -> Ca
 
 
 def gradients(layer: nn.Module, returned: list[Tensor]) -> dict[str, Array]:
-    cell, _, suffix = _identify(layer)
+    part = only_part(parts(layer))
     arrays = map(outputs, returned)
     packed = dict(zip((key for key, _ in layer.named_parameters()), arrays, strict=True))
-    return layouts.gradients_from_torch(cell, packed, suffix=suffix)
+    return layouts.gradients_from_torch(part.cell, packed, suffix=part.suffix)
 
 
 def forget_compiled() -> None:
