@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from common import checkpoint as checkpoints
-from common import models
+from common import models, tasks
 from common.checkpoint import Checkpoint
 from common.data.batches import batches
 from common.data.sequences import Sequences
 from common.decoding import beam_search
 from common.framework import Framework, installed
 from common.models import Array, EncoderDecoder, Model
-from common.parameters import CELLS, CellName, one_of, whole
+from common.parameters import CELLS, CellName, one_of
+from common.reader import shown
 from common.tasks import Problem, Setting, problems
 from common.training import EVALUATION_BATCH, Diverged, Run
 
@@ -86,10 +87,10 @@ def make_run(
     model, recipe = problem.model(cell), replace(problem.recipe(cell), seed=seed)
     if dtype is not None:
         recipe = replace(recipe, dtype=dtype)  # type: ignore[arg-type]
-    about = {"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed}
+    about = {"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed, **problem.about}
     for name, value in about.items():
         if resume is not None and resume.about.get(name) != value:
-            raise ValueError(f"resume should be of {name} {value}, got {resume.about.get(name)}")
+            raise ValueError(f"resume should be of {name} {value}, got {shown(resume.about.get(name))}")
     validation = problem.validation
     if validation is None and not recipe.patience:
         validation = problem.train  # to show a metric
@@ -100,7 +101,7 @@ def make_run(
         models.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
         validation=validation,
         folder=folder,
-        about={**about, **problem.about},
+        about=about,
         resume=resume,
         watch=watch,
     )
@@ -154,16 +155,20 @@ def resume(path: Path) -> tuple[Problem, Checkpoint]:
 
     Raises:
         FileNotFoundError, BadCheckpoint: see `common.checkpoint.load`.
-        ValueError: there is no such problem.
+        ValueError: there is no such problem, or it is trained by another recipe.
     """
     checkpoint = checkpoints.load(path)
-    about = checkpoint.about
-    one_of("cell of the checkpoint", about.get("cell"), list(CELLS))
-    whole("seed of the checkpoint", about.get("seed"), 0)  # type: ignore[arg-type]
-    for problem in problems(about.get("task", ""), about.get("setting", "")):
-        if problem.name == about.get("problem"):
-            return problem, checkpoint
-    raise ValueError(f"checkpoint should be of a task's problem, got {about.get('problem')!r} of {about.get('task')!r}")
+    origin = tasks.check_about(checkpoint.about, checkpoint.model, checkpoint.recipe)
+    recipe = replace(
+        tasks.recipe(origin.task, origin.setting, origin.cell), seed=origin.seed, dtype=checkpoint.recipe.dtype
+    )
+    for name, value in recipe.as_dict().items():  # before the data are made, which may be large
+        if (theirs := getattr(checkpoint.recipe, name)) != value:
+            raise ValueError(
+                f"{name} of the checkpoint should be {value} in {origin.setting} {origin.task}, got {theirs}"
+            )
+    ready = {problem.name: problem for problem in problems(origin.task, origin.setting)}
+    return ready[one_of("problem of the checkpoint", origin.problem, list(ready))], checkpoint
 
 
 def check_no_checkpoints(output: Path, advice: str) -> None:
