@@ -268,9 +268,13 @@ def _check_arrays(checkpoint: Checkpoint) -> None:
         )
     if bool(checkpoint.best) != bool(recipe.patience and checkpoint.epochs):
         raise ValueError("best should be there where the recipe has patience and an epoch is done, and only there")
-    best = {"best": checkpoint.best} if checkpoint.best else {}
-    for name, group in {"weights": checkpoint.weights, **best, **checkpoint.moments}.items():
-        models.check_weights(model, group)
+    groups = {"weights": checkpoint.weights, "best": checkpoint.best or checkpoint.weights}
+    groups |= {f"moments {name}": moment for name, moment in checkpoint.moments.items()}
+    for name, group in groups.items():
+        try:
+            models.check_weights(model, group)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         if any(array.dtype != recipe.dtype for array in group.values()):
             raise ValueError(
                 f"{name} should be of {recipe.dtype}, got {sorted({str(a.dtype) for a in group.values()})}"

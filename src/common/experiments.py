@@ -12,7 +12,7 @@ import numpy as np
 
 from common import checkpoint as checkpoints
 from common import models, tasks
-from common.checkpoint import Checkpoint
+from common.checkpoint import BadCheckpoint, Checkpoint
 from common.data.batches import batches
 from common.data.sequences import Sequences
 from common.decoding import beam_search
@@ -87,10 +87,13 @@ def make_run(
     model, recipe = problem.model(cell), replace(problem.recipe(cell), seed=seed)
     if dtype is not None:
         recipe = replace(recipe, dtype=dtype)  # type: ignore[arg-type]
-    about = {"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed, **problem.about}
+    about = {"task": task, "setting": setting, "problem": problem.name, "cell": cell, "seed": seed}
     for name, value in about.items():
         if resume is not None and resume.about.get(name) != value:
-            raise ValueError(f"resume should be of {name} {value}, got {shown(resume.about.get(name))}")
+            raise ValueError(f"resume should be of {name} {value}, got {resume.about.get(name)}")
+    for name, value in problem.about.items():
+        if resume is not None and resume.about.get(name) != value:
+            raise ValueError(f"resume should be of the data's {name}, got {shown(resume.about.get(name))}")
     validation = problem.validation
     if validation is None and not recipe.patience:
         validation = problem.train  # to show a metric
@@ -101,7 +104,7 @@ def make_run(
         models.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
         validation=validation,
         folder=folder,
-        about=about,
+        about={**about, **problem.about},
         resume=resume,
         watch=watch,
     )
@@ -113,7 +116,7 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
     failed = None
     try:
         network = twin.train(run, device=device)
-    except Diverged as error:
+    except (Diverged, BadCheckpoint) as error:
         failed = str(error)
     seconds = run.seconds
     if failed is None:

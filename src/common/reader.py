@@ -11,8 +11,10 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from reprlib import Repr
@@ -26,8 +28,10 @@ WORDS = {int: "a whole number", str: "a string", bool: "true or false", dict: "a
 
 T = TypeVar("T")
 
+_kinds: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 _short = Repr()
-_short.maxstring = _short.maxlong = _short.maxother = 80
+_short.maxstring = 160
+_short.maxlong = _short.maxother = 80
 
 
 def shown(value: Any) -> str:
@@ -69,24 +73,23 @@ def mapping(content: bytes) -> dict[str, Any]:
         raise ValueError(f"JSON should have at most {VALUES:,} values")
     try:
         found = json.loads(content.decode(), object_pairs_hook=_once, parse_int=_whole)
-        if not _within(DEEPEST, found):
-            raise RecursionError
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"it is not JSON, or truncated: {error}") from None
     except RecursionError:
         raise ValueError(f"JSON should be nested at most {DEEPEST} deep") from None
     if not isinstance(found, dict):
         raise ValueError(f"JSON should be a mapping, got {shown(found)}")
+    for name, value in found.items():
+        if not _within(DEEPEST, value):
+            raise ValueError(f"{shown(name)} should be nested at most {DEEPEST} deep")
     return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"fields should be there once, got {shown(next(n for n in names if names.count(n) > 1))} twice"
-        )
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(twice)} should be there once, got it twice")
     return found
 
 
@@ -164,7 +167,7 @@ def record(kind: type[T], data: Any, name: str, *, others: bool = False) -> T:
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"{name} should be a mapping, got {shown(data)}")
-    kinds = get_type_hints(kind)
+    kinds = _kinds(kind)
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if missing := [each for each in names if each not in data]:
         raise ValueError(f"{name}.{missing[0]} should be there, but it is not")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import ModuleType
@@ -81,7 +82,7 @@ def check_about(about: Mapping[str, Any], model: Model, recipe: Recipe) -> Origi
         raise ValueError(f"about.cell should be that of the model, {', '.join(cells)}, got {origin.cell}")
     if origin.seed != recipe.seed:
         raise ValueError(f"about.seed should be that of the recipe, {recipe.seed}, got {origin.seed}")
-    if not origin.problem.startswith(origin.task):
+    if not re.fullmatch(rf"{origin.task}( \d{{1,9}})?", origin.problem):
         raise ValueError(f"about.problem should be one of the task {origin.task}, got {shown(origin.problem)}")
     own = {name: value for name, value in about.items() if name not in names}
     record(getattr(_module(origin.task), "About", About), own, "about").check(model)
