@@ -15,6 +15,7 @@ try:
     import typer
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 except ModuleNotFoundError as missing:
     print(
@@ -124,7 +125,7 @@ def compare(old: Path, new: Path) -> None:
     beyond = sorted((change for change in found if change.beyond_noise), key=lambda change: change.factor)
     for change in beyond:
         colour = "green" if change.factor > 1 else "red"
-        name = f"{change.contender}, {change.cell} {change.measure}, {change.workload}"
+        name = escape(f"{change.contender}, {change.cell} {change.measure}, {change.workload}")
         table.add_row(name, tables.ratio(change.old), tables.ratio(change.new), f"[{colour}]{change.factor:.2f}[/]")
     if beyond:
         console.print(table)

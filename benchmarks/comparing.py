@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.runs import SELF_TEST
 from benchmarks.timing import Interval
+from common import reader
 
 FORMAT = "rnn-parity benchmarks 1"
 
@@ -38,7 +39,28 @@ class Change:
     def beyond_noise(self) -> bool:
         """Whether the intervals are further apart than two identical contenders may be."""
         apart = max(self.new.low / self.old.high, self.old.low / self.new.high)
-        return apart > 1 + SELF_TEST
+        known = all(map(math.isfinite, (*self.old, *self.new)))  # a single round has no interval
+        return known and apart > 1 + SELF_TEST
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is read of a report."""
+
+    format: Literal["rnn-parity benchmarks 1"]
+    environment: dict
+    settings: dict
+    rows: list
+
+
+@dataclass(frozen=True)
+class Name:
+    """Which ratio a row of a report is."""
+
+    workload: str
+    cell: str
+    measure: str
+    contender: str
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,12 +71,22 @@ def load(path: Path) -> dict[str, Any]:
         ValueError: it is no report of these benchmarks.
     """
     try:
-        found = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = reader.mapping(reader.read(path))
+    except ValueError as error:
         raise ValueError(f"{path} should be a report in JSON: {error}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        got = found.get("format") if isinstance(found, dict) else type(found).__name__
-        raise ValueError(f"{path} should be a report of the format {FORMAT!r}, got {got!r}")
+    if found.get("format") != FORMAT:
+        got = reader.shown(found.get("format"))
+        raise ValueError(f"{path} should be a report of the format {FORMAT!r}, got {got}")
+    try:
+        reader.record(Document, found, "report", others=True)
+        for part in ("environment", "settings"):
+            for name, value in found[part].items():
+                reader.checked(f"a name in {part}", name, str)
+                if isinstance(value, str):
+                    reader.checked(f"{part}.{name}", value, str)
+        _ratios(found)
+    except ValueError as error:
+        raise ValueError(f"{path} is refused: {error}") from None
     return found
 
 
@@ -67,11 +99,32 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
 
 
 def _ratios(report: dict[str, Any]) -> dict[tuple[str, str, str, str], Interval]:
-    return {
-        (row["workload"], row["cell"], row["measure"], row["contender"]): Interval(*row["ratio"])
-        for row in report["rows"]
-        if row["ratio"] is not None and row["ratio"][0] != 1.0
-    }
+    """The ratios by what they are of; those of the framework's own layer, which are 1, and of what failed are left out.
+
+    Raises:
+        ValueError: one is no interval of numbers above 0, or is there twice.
+    """
+    found: dict[tuple[str, str, str, str], Interval] = {}
+    for index, row in enumerate(report["rows"]):
+        name = f"rows[{index}]"
+        key = astuple(reader.record(Name, row, name, others=True))
+        if row.get("ratio", ()) is None:
+            continue
+        if key in found:
+            raise ValueError(f"{name} should be of another ratio than those before, got {reader.shown(key)} again")
+        found[key] = _interval(f"{name}.ratio", row.get("ratio"))
+    return {key: ratio for key, ratio in found.items() if ratio.value != 1.0}
+
+
+def _interval(name: str, ratio: Any) -> Interval:
+    """A ratio with its interval, whose ends are NaN where it was timed but once."""
+    if not isinstance(ratio, list) or len(ratio) != 3:
+        raise ValueError(f"{name} should be three numbers, got {reader.shown(ratio)}")
+    once = all(isinstance(end, float) and math.isnan(end) for end in ratio[1:])
+    value, low, high = (reader.number(name, each) for each in (ratio[:1] * 3 if once else ratio))
+    if min(value, low) <= 0 or low > high:
+        raise ValueError(f"{name} should be above 0, and its interval in order, got {ratio}")
+    return Interval(value, math.nan, math.nan) if once else Interval(value, low, high)
 
 
 def circumstances(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -398,14 +398,58 @@ def test_the_command_compare(tmp_path):
     [
         (b"not JSON", "should be a report in JSON"),
         (b"\xff\xfe", "should be a report in JSON"),
-        (b"[]", "should be a report of the format 'rnn-parity benchmarks 1', got 'list'"),
+        (b"[]", r"should be a report in JSON: JSON should be a mapping, got \[\]"),
         (b'{"format": 2}', "should be a report of the format 'rnn-parity benchmarks 1', got 2"),
+        (b'{"format": 1, "format": 2}', "'format' should be there once, got it twice"),
+        (b'{"format": ' + b"[" * 980 + b"]" * 980 + b"}", "should be nested at most 16 deep"),
     ],
 )
 def test_files_that_are_no_report(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         comparing.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {}}, "report.rows should be a list, got {}"),
+        ({"settings": None}, "report.settings should be a mapping, got None"),
+        ({"environment": {"processor": "\x1b[2J"}}, "environment.processor should be without control characters"),
+        ({"environment": {"\x1b[2J": 1}}, "a name in environment should be without control characters"),
+        ({"rows": [3]}, r"rows\[0\] should be a mapping, got 3"),
+        ({"rows": [{"workload": "w"}]}, r"rows\[0\].cell should be there, but it is not"),
+        ({"rows": [row(None, None)]}, r"rows\[0\].contender should be a string, got None"),
+        ({"rows": [row("a", [1.5, 1.4])]}, r"rows\[0\].ratio should be three numbers, got \[1.5, 1.4\]"),
+        ({"rows": [row("a", 10**39)]}, r"rows\[0\].ratio should be three numbers, got 1000"),
+        ({"rows": [row("a", [1.5, "1", 2])]}, r"rows\[0\].ratio should be a finite number, got '1'"),
+        ({"rows": [row("a", [1.5, float("nan"), 2])]}, r"rows\[0\].ratio should be a finite number, got nan"),
+        ({"rows": [row("a", [0, 0, 0])]}, r"rows\[0\].ratio should be above 0"),
+        ({"rows": [row("a", [1.5, 2, 1])]}, r"rows\[0\].ratio should be above 0, and its interval in order"),
+        ({"rows": [row("a", [1.5, 1, 2])] * 2}, r"rows\[1\] should be of another ratio than those before"),
+    ],
+)
+def test_reports_of_strangers(tmp_path, changes, message):
+    (tmp_path / "file").write_text(json.dumps({"format": comparing.FORMAT, **document(), **changes}))
+    with pytest.raises(ValueError, match=message):
+        comparing.load(tmp_path / "file")
+
+
+def test_one_round_is_no_change_beyond_noise():
+    """Whose ratio has no interval; not even if it is five times as large."""
+    once, often = row("a", [10.0, float("nan"), float("nan")]), row("a", [2.0, 1.9, 2.1])
+    for old, new in ((once, often), (often, once)):
+        (change,) = comparing.changes(document(old), document(new))
+        assert not change.beyond_noise
+
+
+def test_markup_in_names_is_text(tmp_path):
+    for name, ratio in (("old", [2.0, 1.9, 2.1]), ("new", [3.0, 2.9, 3.1])):
+        content = {"format": comparing.FORMAT, **document(row("[/x]", ratio))}
+        (tmp_path / name).write_text(json.dumps(content))
+    ran = command("compare", str(tmp_path / "old"), str(tmp_path / "new"))
+    assert ran.returncode == 0, ran.stderr
+    assert "[/x], GRU training, w" in ran.stdout
 
 
 # The command

@@ -22,11 +22,11 @@ def make(update=5, model=MODEL, seed=0):
     weights = models.initial_weights(model, seed)
     return Checkpoint(
         model=model,
-        recipe=Recipe(epochs=3, learning_rate=0.01, dtype="float64"),
+        recipe=Recipe(epochs=3, patience=2, learning_rate=0.01, dtype="float64"),
         framework="torch",
         position=Position(1, 2, update),
         weights=weights,
-        moments={"m": {name: array + 1 for name, array in weights.items()}, "v": weights},
+        moments={"m": weights, "v": {name: array**2 for name, array in weights.items()}},
         random={"torch": np.arange(7, dtype=np.uint8)},
         best={name: array - 1 for name, array in weights.items()},
         losses=1 / np.arange(3, 3 + update),
@@ -34,7 +34,7 @@ def make(update=5, model=MODEL, seed=0):
         epochs=({"update": 3, "loss": 0.1, "metric": 0.5},),
         seconds=1.25,
         data="digest",
-        about={"task": "speech", "alphabet": "äß", "seed": 0},
+        about={"of": "no task", "alphabet": "äß", "seed": 0},
     )
 
 
@@ -126,7 +126,7 @@ def spoil(path, how):
         ("truncated JSON", "not JSON, or truncated"),
         ("position", "altered after it was written"),
         ("foreign", "format should be"),
-        ("not an object", "format should be"),
+        ("not an object", "should be a mapping"),
         ("pickle", "not JSON"),
     ],
 )
@@ -157,7 +157,7 @@ NAN = {**make().weights, "b_y": np.array([np.nan, 0])}
         ({"weights": {n: a.astype(np.float32) for n, a in make().weights.items()}}, "should be of float64"),
         ({"losses": np.zeros(4)}, "losses should be of 5 updates"),
         ({"norms": np.zeros((5, 1))}, "norms should be of 5 updates"),
-        ({"epochs": ({"loss": 1.0},)}, "do not fit together: 'update'"),
+        ({"epochs": ({"loss": 1.0},)}, r"epochs\[0\].update should be there"),
         ({"recipe": Recipe("sgd", dtype="float64")}, "moments should be"),
     ],
 )
@@ -182,10 +182,10 @@ def rewritten(path, change):
         (lambda d: d["model"]["stack"].update(hidden=10**9), "should have shape"),  # nothing of that size is made
         (lambda d: d["model"]["stack"].update(hidden=4.0), "hidden should be a whole number, got 4.0"),
         (lambda d: d["recipe"].update(momentum=1.0), "momentum should be at least 0 and below 1"),
-        (lambda d: d["position"].update(update=1_000_000), "losses should be of 1000000 updates"),
-        (lambda d: d.pop("sha256 of the arrays"), "is not the file that was written"),
-        (lambda d: d.pop("seconds"), "do not fit together: 'seconds'"),
-        (lambda d: d.update(epochs=[3]), "do not fit together"),
+        (lambda d: d["position"].update(update=1_000_001), "losses should be of 1000001 updates"),
+        (lambda d: d.pop("sha256 of the arrays"), "sha256 of the arrays should be a string, got None"),
+        (lambda d: d.pop("seconds"), "seconds should be there"),
+        (lambda d: d.update(epochs=[3]), r"epochs\[0\] should be a mapping, got 3"),
     ],
 )
 def test_a_foreign_writers_json_is_refused(tmp_path, change, said):
@@ -198,7 +198,7 @@ def test_a_foreign_writers_json_is_refused(tmp_path, change, said):
 def test_json_without_end_is_refused(tmp_path):
     path = tmp_path / "checkpoint-00000001.json"
     path.write_text("[" * 100_000)
-    with pytest.raises(BadCheckpoint, match="not JSON"):
+    with pytest.raises(BadCheckpoint, match="nested at most 16 deep"):
         checkpoint.load(path)
 
 
@@ -250,7 +250,7 @@ def test_a_half_written_file_is_not_seen(tmp_path, monkeypatch):
         ({"learning_rate": 0}, "learning_rate should be above 0"),
         ({"beta_2": 1}, "beta_2 should be"),
         ({"clip_norm": -1}, "clip_norm should be at least 0"),
-        ({"clip_norm": float("nan")}, "clip_norm should be at least 0"),
+        ({"clip_norm": float("nan")}, "clip_norm should be a finite number, got nan"),
         ({"epochs": 0}, "epochs should be at least 1"),
         ({"epochs": 1.5}, "epochs should be a whole number, got 1.5"),
         ({"batch_size": np.float64(2)}, "batch_size should be a whole number"),

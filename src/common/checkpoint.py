@@ -13,18 +13,26 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from common import models
+from common import models, reader, tasks
 from common.files import write_bytes, write_json
 from common.models import Array, Model, Weights
+from common.parameters import whole
+from common.reader import shown
 from common.recipe import Recipe
 
 FORMAT = "rnn-parity checkpoint 2"
+GROUPS = re.compile("weights|best|random|curves|moments (m|v|sum|velocity)")
+LONGEST = 10_000_000_000  # seconds; three hundred years
+OTHER_BYTES = 2**20  # for the state of random numbers and the file's own header
+MOST_BYTES = 2**32  # whatever model is claimed
 
 
 class BadCheckpoint(ValueError):
@@ -39,11 +47,42 @@ class Position:
         epoch: passes over the data that are done.
         batch: batches of the present pass that are done.
         update: updates of the weights that are done.
+
+    Raises:
+        ValueError: one is no whole number from 0.
     """
 
     epoch: int = 0
     batch: int = 0
     update: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            whole(name, value, 0)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The figures of the validation data after a pass, and after how many updates that was."""
+
+    update: int
+    loss: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the JSON of a checkpoint holds besides its digests; see `Checkpoint`."""
+
+    format: Literal["rnn-parity checkpoint 2"]
+    framework: Literal["torch", "tf"]
+    position: Position
+    model: dict
+    recipe: Recipe
+    epochs: list[Epoch]
+    seconds: float
+    data: str
+    about: dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,80 +171,126 @@ def load(path: Path) -> Checkpoint:
         path = found[-1]
     try:
         return _read(path)
-    except BadCheckpoint as error:
+    except FileNotFoundError:
+        raise FileNotFoundError(f"checkpoint should be a file or a folder, got {path}, which is not there") from None
+    except ValueError as error:
         older = _older(path)
         advice = f"; the one before it is {older[-1]}" if older else ""
         raise BadCheckpoint(f"checkpoint {path} is refused: {error}{advice}") from None
 
 
 def _read(path: Path) -> Checkpoint:
-    described = _described(path)
+    described, digest = _described(path)
+    model = models.from_dict(described.model)
+    _check_described(described, model)
     arrays_path = path.with_suffix(".safetensors")
-    if not arrays_path.is_file():
-        raise BadCheckpoint(f"its arrays, {arrays_path.name}, are not there")
-    content = arrays_path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != described.get("sha256 of the arrays"):
-        raise BadCheckpoint(f"{arrays_path.name} is not the file that was written: truncated, altered or another run's")
-    groups = _groups(content)
     try:
-        checkpoint = Checkpoint(
-            model=models.from_dict(described["model"]),
-            recipe=Recipe.from_dict(described["recipe"]),
-            framework=described["framework"],
-            position=Position(**described["position"]),
-            weights=groups["weights"],
-            moments={name[len("moments ") :]: group for name, group in groups.items() if name.startswith("moments ")},
-            random=groups.get("random", {}),
-            best=groups.get("best", {}),
-            losses=groups["curves"]["losses"],
-            norms=groups["curves"]["norms"],
-            epochs=tuple({name: epoch[name] for name in ("update", "loss", "metric")} for epoch in described["epochs"]),
-            seconds=float(described["seconds"]),
-            data=described["data"],
-            about=described["about"],
-        )
-        _check(checkpoint)
-        return checkpoint
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"its contents do not fit together: {error}") from None
+        content = reader.read(arrays_path, _largest(described, model))
+    except FileNotFoundError:
+        raise ValueError(f"its arrays, {arrays_path.name}, are not there") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{arrays_path.name} is not the file that was written: truncated, altered or another run's")
+    groups = _groups(content)
+    curves = groups.pop("curves", {})
+    checkpoint = Checkpoint(
+        model=model,
+        recipe=described.recipe,
+        framework=described.framework,
+        position=described.position,
+        weights=groups.pop("weights", {}),
+        random=groups.pop("random", {}),
+        best=groups.pop("best", {}),
+        moments={name.removeprefix("moments "): group for name, group in groups.items()},
+        losses=curves.get("losses", np.zeros(0)),
+        norms=curves.get("norms", np.zeros(0)),
+        epochs=tuple(asdict(epoch) for epoch in described.epochs),
+        seconds=described.seconds,
+        data=described.data,
+        about=described.about,
+    )
+    _check_arrays(checkpoint)
+    return checkpoint
 
 
-def _check(checkpoint: Checkpoint) -> None:
-    """Whether a run can go on from it.
+def _described(path: Path) -> tuple[Described, str]:
+    """The JSON, if it is what was written, and the digest of the arrays."""
+    found = reader.mapping(reader.read(path))
+    if found.get("format") != FORMAT:
+        raise ValueError(f"its format should be {FORMAT!r}, got {shown(found.get('format'))}")
+    if found.pop("sha256 of the rest", None) != _digest(found):
+        raise ValueError("it was altered after it was written")
+    arrays = reader.checked("sha256 of the arrays", found.pop("sha256 of the arrays", None), str)
+    return reader.record(Described, found, "checkpoint"), arrays
+
+
+def _check_described(described: Described, model: Model) -> None:
+    """Whether the fields of the JSON fit each other.
 
     Raises:
-        ValueError: arrays that are not the model's, or not as many as the updates.
+        ValueError: they do not; names one that does not.
+    """
+    recipe, at, epochs = described.recipe, described.position, described.epochs
+    every = (
+        (at.update - at.batch) // at.epoch if at.epoch else at.batch + 1
+    )  # batches an epoch, or as few as there can be
+    if at.update != at.epoch * every + at.batch or at.batch >= every:
+        raise ValueError(f"position should be of whole epochs and a part of one, got {at}")
+    if at.epoch + (at.batch > 0) > recipe.epochs:
+        raise ValueError(f"position.epoch should be within the recipe's {recipe.epochs}, got {at}")
+    updates = [0, *(epoch.update for epoch in epochs), at.update + 1]
+    if not all(before < after for before, after in pairwise(updates)):
+        raise ValueError(f"epochs should be of growing updates up to {at.update}, got {shown(updates[1:-1])}")
+    if recipe.patience and len(epochs) < at.epoch:
+        raise ValueError(f"epochs should number {at.epoch} where the recipe has patience, got {len(epochs)}")
+    if not 0 <= described.seconds <= LONGEST:
+        raise ValueError(f"seconds should be from 0 to {LONGEST:,}, got {described.seconds}")
+    if "task" in described.about:
+        tasks.check_about(described.about, model, recipe)
+
+
+def _largest(described: Described, model: Model) -> int:
+    """How many bytes the arrays can have: weights, two moments and the best weights; curves; random states; names."""
+    groups = 4 * sum(8 * prod(shape) + 256 for shape in models.shapes(model).values())
+    return min(groups + 16 * described.position.update + OTHER_BYTES, MOST_BYTES)
+
+
+def _check_arrays(checkpoint: Checkpoint) -> None:
+    """Whether a run can go on from these arrays.
+
+    Raises:
+        ValueError: they are not the model's, or not as many as the updates, or not finite; names the array.
     """
     model, recipe, update = checkpoint.model, checkpoint.recipe, checkpoint.position.update
-    arrays = {"weights": checkpoint.weights, "best": checkpoint.best, **checkpoint.moments}
-    for name, group in arrays.items():
-        if group or name != "best":
+    expected = [["m", "v"]] if recipe.optimizer == "adam" else [["sum"], ["velocity"]] if recipe.momentum else [[]]
+    if sorted(checkpoint.moments) not in (expected if update else [*expected, []]):
+        raise ValueError(
+            f"moments should be {' or '.join(map(str, expected))}, got {shown(sorted(checkpoint.moments))}"
+        )
+    if bool(checkpoint.best) != bool(recipe.patience and checkpoint.epochs):
+        raise ValueError("best should be there where the recipe has patience and an epoch is done, and only there")
+    groups = {"weights": checkpoint.weights, "best": checkpoint.best or checkpoint.weights}
+    groups |= {f"moments {name}": moment for name, moment in checkpoint.moments.items()}
+    for name, group in groups.items():
+        try:
             models.check_weights(model, group)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         if any(array.dtype != recipe.dtype for array in group.values()):
             raise ValueError(
                 f"{name} should be of {recipe.dtype}, got {sorted({str(a.dtype) for a in group.values()})}"
             )
-    expected = [["m", "v"]] if recipe.optimizer == "adam" else [["sum"], ["velocity"]] if recipe.momentum else [[]]
-    if sorted(checkpoint.moments) not in (expected if update else [*expected, []]):
-        raise ValueError(f"moments should be {' or '.join(map(str, expected))}, got {sorted(checkpoint.moments)}")
+    if any((array < 0).any() for array in checkpoint.moments.get("v", {}).values()):
+        raise ValueError("moments v should be at least 0, for they are means of squares")
     for name, curve in (("losses", checkpoint.losses), ("norms", checkpoint.norms)):
         if curve.shape != (update,):
             raise ValueError(f"{name} should be of {update} updates, got shape {curve.shape}")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """The JSON, if it is what was written."""
-    try:
-        described = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"checkpoint should be a file or a folder, got {path}, which is not there") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadCheckpoint(f"it is not JSON, or truncated: {error}") from None
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        raise BadCheckpoint(f"its format should be {FORMAT!r}")
-    if described.pop("sha256 of the rest", None) != _digest(described):
-        raise BadCheckpoint("it was altered after it was written")
-    return described
+        if curve.dtype != np.float64 or not np.isfinite(curve).all():
+            raise ValueError(f"{name} should be finite and of float64")
+    for name, state in checkpoint.random.items():
+        if not name.startswith(checkpoint.framework) or not np.issubdtype(state.dtype, np.integer) or state.ndim != 1:
+            raise ValueError(
+                f"random should be {checkpoint.framework}'s whole numbers, got {shown(name)} {state.dtype}"
+            )
 
 
 def _digest(described: Mapping[str, Any]) -> str:
@@ -226,11 +311,13 @@ def _groups(content: bytes) -> dict[str, Weights]:
 
     try:
         arrays = tensors(content)
-    except SafetensorError as error:
-        raise BadCheckpoint(f"its arrays are not safetensors: {error}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a type that NumPy has not
+        raise ValueError(f"its arrays are not safetensors: {shown(str(error))}") from None
     groups: dict[str, Weights] = {}
     for name, array in arrays.items():
         group, _, own = name.partition("/")
+        if not GROUPS.fullmatch(group) or (group == "curves" and own not in ("losses", "norms")):
+            raise ValueError(f"its arrays should be of a checkpoint, got {shown(name)}")
         groups.setdefault(group, {})[own] = array
     return groups
 

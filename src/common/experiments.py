@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from common import checkpoint as checkpoints
-from common import models
-from common.checkpoint import Checkpoint
+from common import models, tasks
+from common.checkpoint import BadCheckpoint, Checkpoint
 from common.data.batches import batches
 from common.data.sequences import Sequences
 from common.decoding import beam_search
 from common.framework import Framework, installed
 from common.models import Array, EncoderDecoder, Model
-from common.parameters import CELLS, CellName, one_of, whole
+from common.parameters import CELLS, CellName, one_of
+from common.reader import shown
 from common.tasks import Problem, Setting, problems
 from common.training import EVALUATION_BATCH, Diverged, Run
 
@@ -90,6 +91,9 @@ def make_run(
     for name, value in about.items():
         if resume is not None and resume.about.get(name) != value:
             raise ValueError(f"resume should be of {name} {value}, got {resume.about.get(name)}")
+    for name, value in problem.about.items():
+        if resume is not None and resume.about.get(name) != value:
+            raise ValueError(f"resume should be of the data's {name}, got {shown(resume.about.get(name))}")
     validation = problem.validation
     if validation is None and not recipe.patience:
         validation = problem.train  # to show a metric
@@ -112,7 +116,7 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
     failed = None
     try:
         network = twin.train(run, device=device)
-    except Diverged as error:
+    except (Diverged, BadCheckpoint) as error:
         failed = str(error)
     seconds = run.seconds
     if failed is None:
@@ -154,16 +158,20 @@ def resume(path: Path) -> tuple[Problem, Checkpoint]:
 
     Raises:
         FileNotFoundError, BadCheckpoint: see `common.checkpoint.load`.
-        ValueError: there is no such problem.
+        ValueError: there is no such problem, or it is trained by another recipe.
     """
     checkpoint = checkpoints.load(path)
-    about = checkpoint.about
-    one_of("cell of the checkpoint", about.get("cell"), list(CELLS))
-    whole("seed of the checkpoint", about.get("seed"), 0)  # type: ignore[arg-type]
-    for problem in problems(about.get("task", ""), about.get("setting", "")):
-        if problem.name == about.get("problem"):
-            return problem, checkpoint
-    raise ValueError(f"checkpoint should be of a task's problem, got {about.get('problem')!r} of {about.get('task')!r}")
+    origin = tasks.check_about(checkpoint.about, checkpoint.model, checkpoint.recipe)
+    recipe = replace(
+        tasks.recipe(origin.task, origin.setting, origin.cell), seed=origin.seed, dtype=checkpoint.recipe.dtype
+    )
+    for name, value in recipe.as_dict().items():  # before the data are made, which may be large
+        if (theirs := getattr(checkpoint.recipe, name)) != value:
+            raise ValueError(
+                f"{name} of the checkpoint should be {value} in {origin.setting} {origin.task}, got {theirs}"
+            )
+    ready = {problem.name: problem for problem in problems(origin.task, origin.setting)}
+    return ready[one_of("problem of the checkpoint", origin.problem, list(ready))], checkpoint
 
 
 def check_no_checkpoints(output: Path, advice: str) -> None:

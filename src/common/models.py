@@ -24,9 +24,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from common import parameters
 from common.parameters import CELLS, CellName, Parameters, one_of, whole
+from common.reader import checked, number, record, shown
 
 Head = Literal["sequence", "steps", "forecast"]
 HEADS: tuple[Head, ...] = ("sequence", "steps", "forecast")
+DEEPEST = 1000
 Array = NDArray[Any]
 Weights = dict[str, Array]
 
@@ -40,7 +42,7 @@ class Stack:
         inputs: features a step or, with `embedding`, how many symbols there are.
         hidden: width of h_t in each direction.
         embedding: width of a symbol's vector; 0, the default, where steps are features.
-        layers: how many. Default 1.
+        layers: how many, at most 1,000. Default 1.
         bidirectional: whether each layer runs in both directions, its outputs side by side. Default False.
         dropout: share of a layer's outputs that is dropped in training before they go on. Default 0.
         reset_after: the form of the GRU. Default True.
@@ -62,7 +64,9 @@ class Stack:
         one_of("cell", self.cell, list(CELLS))
         for name, least in (("inputs", 1), ("hidden", 1), ("embedding", 0), ("layers", 1)):
             whole(name, getattr(self, name), least)
-        if not 0 <= self.dropout < 1:
+        if self.layers > DEEPEST:
+            raise ValueError(f"layers should be at most {DEEPEST}, got {shown(self.layers)}")
+        if not 0 <= number("dropout", self.dropout) < 1:
             raise ValueError(f"dropout should be at least 0 and below 1, got {self.dropout}")
 
     @property
@@ -174,17 +178,13 @@ def from_dict(data: Mapping[str, Any]) -> Model:
     """A model from what `to_dict` gave.
 
     Raises:
-        ValueError: it describes no model.
+        ValueError: it describes no model; names the field.
     """
-    fields = dict(data)
-    try:
-        kind = fields.pop("kind")
-        if kind == "EncoderDecoder":
-            return EncoderDecoder(Stack(**fields["encoder"]), Stack(**fields["decoder"]))
-        one_of("kind", kind, ["Network", "EncoderDecoder"])
-        return Network(**fields | {"stack": Stack(**fields["stack"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"model should be described by its fields, got {dict(data)}: {error}") from None
+    if not isinstance(data, Mapping):
+        raise ValueError(f"model should be a mapping, got {shown(data)}")
+    kind = checked("model.kind", data.get("kind"), Literal["Network", "EncoderDecoder"])
+    fields = {name: value for name, value in data.items() if name != "kind"}
+    return record(EncoderDecoder, fields, "model") if kind == "EncoderDecoder" else record(Network, fields, "model")
 
 
 def shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -246,7 +246,7 @@ def check_weights(model: Model, weights: Mapping[str, Array]) -> None:
     expected = shapes(model)
     if set(expected) != set(weights):
         lacking, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
-        raise ValueError(f"weights should be those of the model: lacking {lacking}, unknown {unknown}")
+        raise ValueError(f"weights should be those of the model: lacking {shown(lacking)}, unknown {shown(unknown)}")
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ValueError(f"{name} should have shape {shape}, got {weights[name].shape}")

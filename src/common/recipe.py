@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from common.parameters import one_of, whole
+from common.reader import number, record
 
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["constant", "cosine"]
@@ -41,7 +42,7 @@ class Recipe:
         patience: stop after so many epochs without a lower loss on the validation data, and take the weights of the lowest.
             Default 0: neither.
         bucket: fill batches with sequences of like length. Default False.
-        seed: of the order of the data and of dropout. Default 0.
+        seed: of the order of the data and of dropout, below 2³². Default 0.
         dtype: `"float32"` (default) or `"float64"`.
 
     α and the two β are rounded to numbers that float32 holds, for Keras rounds them so, and the frameworks are to agree.
@@ -70,6 +71,8 @@ class Recipe:
         one_of("optimizer", self.optimizer, ["sgd", "adam"])
         one_of("schedule", self.schedule, ["constant", "cosine"])
         one_of("dtype", self.dtype, ["float32", "float64"])
+        for name in ("learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "clip_norm"):
+            number(name, getattr(self, name))
         for name, rounded in (("learning_rate", _float32(self.learning_rate)), ("epsilon", self.epsilon)):
             if not 0 < rounded < math.inf:
                 raise ValueError(f"{name} should be above 0 and finite, got {getattr(self, name)}")
@@ -78,10 +81,12 @@ class Recipe:
             if not 0 <= rounded < 1:
                 raise ValueError(f"{name} should be at least 0 and below 1, in float32, got {getattr(self, name)}")
             object.__setattr__(self, name, rounded)
-        if not 0 <= self.clip_norm < math.inf:
-            raise ValueError(f"clip_norm should be at least 0 and finite, got {self.clip_norm}")
+        if not self.clip_norm >= 0:
+            raise ValueError(f"clip_norm should be at least 0, got {self.clip_norm}")
         for name, least in (("warm_up", 0), ("batch_size", 1), ("epochs", 1), ("patience", 0), ("seed", 0)):
             whole(name, getattr(self, name), least)
+        if self.seed >= 2**32:
+            raise ValueError(f"seed should be below 2**32, got {self.seed}")
 
     def rate(self, update: int, updates: int) -> float:
         """α at an update, counted from 0, of so many; a number that float32 holds, above 0."""
@@ -101,9 +106,6 @@ class Recipe:
         """A recipe from what `as_dict` gave.
 
         Raises:
-            ValueError: it describes no recipe.
+            ValueError: it describes no recipe; names the field.
         """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise ValueError(f"recipe should be described by its fields, got {dict(data)}: {error}") from None
+        return record(cls, data, "recipe")

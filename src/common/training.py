@@ -123,8 +123,8 @@ class Run:
         seconds: since it began, without the time between a checkpoint and going on from it.
 
     Raises:
-        ValueError: a checkpoint of another model, recipe or data (with `patience` also validation data); or `patience`
-            without validation data.
+        ValueError: a checkpoint of another model, recipe or data (with `patience` also validation data), or of a position
+            that is not in the data; or `patience` without validation data.
     """
 
     model: Model
@@ -158,9 +158,16 @@ class Run:
                     raise ValueError(f"resume should be of a run with {name} {value}, got {theirs.get(name)}")
             if self.resume.data != self._data:
                 raise ValueError("resume should have been trained on the same data, got a checkpoint of others")
+            self._check_position(self.resume.position)
             self.position, self.weights, self.best = self.resume.position, self.resume.weights, dict(self.resume.best)
             self.losses, self.norms = self.resume.losses.tolist(), self.resume.norms.tolist()
             self.epochs = list(self.resume.epochs)
+
+    def _check_position(self, at: Position) -> None:
+        """Refuse a position that is not in the data."""
+        every, epochs = self.batches_per_epoch, self.recipe.epochs
+        if at.update != at.epoch * every + at.batch or at.batch >= every or at.update > epochs * every:
+            raise ValueError(f"position should be in {epochs} epochs of {every} batches, got {at}")
 
     @property
     def seconds(self) -> float:
@@ -250,6 +257,10 @@ class Run:
         """The batches of an epoch are done: evaluate, remember the best weights, save."""
         if self.validation is not None:
             found = evaluate(self.model, predict, self.validation)
+            if not math.isfinite(found.loss):
+                raise Diverged(
+                    f"loss of the validation data should be finite, got {found.loss} at update {self.position.update}"
+                )
             losses = [epoch["loss"] for epoch in self.epochs]
             self.epochs.append({"update": self.position.update, **found._asdict()})
             if self.recipe.patience and found.loss < min(losses, default=math.inf):

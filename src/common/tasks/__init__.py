@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any, Literal
 
-from common.parameters import one_of
-from common.tasks.problem import SETTINGS, Problem, Scores, Setting
+from common.models import Model
+from common.parameters import CellName, one_of
+from common.reader import record, shown
+from common.recipe import Recipe
+from common.tasks.problem import SETTINGS, About, Problem, Scores, Setting
 
 TASKS = {
     "speech": "common.tasks.speech",
@@ -16,6 +24,21 @@ TASKS = {
     "adding": "common.tasks.adding",
     "copying": "common.tasks.copying",
 }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network belongs: which task in which setting, which of its problems, which cell, trained from which seed."""
+
+    task: Literal["speech", "text", "names", "translation", "series", "adding", "copying"]
+    setting: Setting
+    problem: str
+    cell: CellName
+    seed: int
+
+
+def _module(task: str) -> ModuleType:
+    return importlib.import_module(TASKS[one_of("task", task, list(TASKS))])
 
 
 def problems(task: str, setting: Setting = "quick") -> tuple[Problem, ...]:
@@ -30,9 +53,40 @@ def problems(task: str, setting: Setting = "quick") -> tuple[Problem, ...]:
         ValueError: an unknown task or setting.
         ModuleNotFoundError: the package that ships the data is not installed.
     """
-    module = importlib.import_module(TASKS[one_of("task", task, list(TASKS))])
-    found: tuple[Problem, ...] = module.problems(one_of("setting", setting, SETTINGS))
+    found: tuple[Problem, ...] = _module(task).problems(one_of("setting", setting, SETTINGS))
     return found
 
 
-__all__ = ["SETTINGS", "TASKS", "Problem", "Scores", "Setting", "problems"]
+def recipe(task: str, setting: Setting, cell: CellName) -> Recipe:
+    """How a task's network of a cell is trained, with seed 0; known without the data.
+
+    Args:
+        task, setting: see `problems`.
+        cell: of the network.
+    """
+    module = _module(task)
+    found: Recipe = module._recipe(module.SIZES[one_of("setting", setting, SETTINGS)], cell)
+    return found
+
+
+def check_about(about: Mapping[str, Any], model: Model, recipe: Recipe) -> Origin:
+    """What a checkpoint says of the task that it belongs to, if that is all there and fits its network and recipe.
+
+    Raises:
+        ValueError: a field is missing, unknown, of another type, or does not fit; names the field.
+    """
+    names = [field.name for field in fields(Origin)]
+    origin = record(Origin, about, "about", others=True)
+    cells = {stack.cell for stack in model.stacks().values()}
+    if cells != {origin.cell}:
+        raise ValueError(f"about.cell should be that of the model, {', '.join(cells)}, got {origin.cell}")
+    if origin.seed != recipe.seed:
+        raise ValueError(f"about.seed should be that of the recipe, {recipe.seed}, got {origin.seed}")
+    if not re.fullmatch(rf"{origin.task}( \d{{1,9}})?", origin.problem):
+        raise ValueError(f"about.problem should be one of the task {origin.task}, got {shown(origin.problem)}")
+    own = {name: value for name, value in about.items() if name not in names}
+    record(getattr(_module(origin.task), "About", About), own, "about").check(model)
+    return origin
+
+
+__all__ = ["SETTINGS", "TASKS", "Origin", "Problem", "Scores", "Setting", "check_about", "problems", "recipe"]

@@ -11,6 +11,7 @@ import importlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from hashlib import sha256
 from typing import NamedTuple
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 
 from common.data.sequences import Sequences
 from common.metrics import accuracy, balanced_accuracy
-from common.models import Array, Network, Stack
+from common.models import Array, Model, Network, Stack
 from common.packages import optional
 from common.parameters import CellName
+from common.reader import shown
 from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from common.tasks.problem import Problem, Scores, Setting, check_symbols
 
 # Languages with 100 names or more in the Latin script, and which of the lists; Estonia's other one is of Russian names.
 ALL = ("last_names", "last_names_male", "last_names_female", "last_names_unisex")
@@ -72,6 +74,33 @@ SIZES: dict[Setting, Size] = {
     "quick": Size(len(LISTS), 400, 32, 96, 0.3, 32, 25, 3e-3),
     "full": Size(len(LISTS), 400, 64, 256, 0.5, 32, 60, 2e-3),
 }
+
+
+@dataclass(frozen=True)
+class About:
+    """What a network of this task is used with.
+
+    Args:
+        alphabet: the characters that it knows.
+        languages: of its classes.
+        dropped: how many names were, see `names`.
+    """
+
+    alphabet: str
+    languages: list[str]
+    dropped: int
+
+    def check(self, model: Model) -> None:
+        """Whether it fits a network; raises ValueError if not, and names the field."""
+        if not isinstance(model, Network) or model.head != "sequence":
+            raise ValueError("model should be of classes of sequences")
+        check_symbols("about.alphabet", self.alphabet, model.stack)
+        if self.languages != [language for language in LISTS if language in self.languages]:
+            raise ValueError(f"about.languages should be of {', '.join(LISTS)}, in order, got {shown(self.languages)}")
+        if len(self.languages) != model.outputs:
+            raise ValueError(f"about.languages should number {model.outputs}, got {len(self.languages)}")
+        if self.dropped < 0:
+            raise ValueError(f"about.dropped should be at least 0, got {self.dropped}")
 
 
 class Names(NamedTuple):
@@ -228,6 +257,6 @@ def problems(setting: Setting) -> tuple[Problem, ...]:
             score=partial(_scores, np.asarray(test.targets)),
             baselines=partial(_regression, data),
             lower_is_better={"balanced accuracy": False, "accuracy": False},
-            about={"alphabet": alphabet, "languages": list(LISTS)[: size.languages], "dropped": data.dropped},
+            about=asdict(About(alphabet, list(LISTS)[: size.languages], data.dropped)),
         ),
     )

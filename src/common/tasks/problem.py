@@ -7,13 +7,35 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from common.data.sequences import Sequences
-from common.models import Array, Model
+from common.models import Array, Model, Stack
 from common.parameters import CellName
+from common.reader import shown
 from common.recipe import Recipe
 
 Setting = Literal["tiny", "quick", "full"]
 SETTINGS: tuple[Setting, ...] = ("tiny", "quick", "full")
 Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a network of a task is used with besides its weights: nothing, unless the task's module has an own `About`."""
+
+    def check(self, model: Model) -> None:
+        """Whether it fits a network; raises ValueError if not, and names the field."""
+
+
+def check_symbols(name: str, symbols: Sequence[str], stack: Stack) -> None:
+    """Whether a stack embeds these symbols, as `encode` numbers them: in order, from 1; 0 is for what is none of them.
+
+    Raises:
+        ValueError: it does not; names the field.
+    """
+    if not stack.embedding or stack.inputs != len(symbols) + 1:
+        expected = f"{stack.inputs - 1} symbols" if stack.embedding else "for a network that embeds symbols"
+        raise ValueError(f"{name} should be {expected}, as the model has, got {len(symbols)}")
+    if list(symbols) != sorted(set(symbols)) or not all(symbols):
+        raise ValueError(f"{name} should be in order, each symbol once, got {shown(symbols)}")
 
 
 @dataclass(frozen=True, eq=False)

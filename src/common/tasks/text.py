@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from hashlib import sha256
 from typing import Literal, NamedTuple
@@ -17,11 +18,11 @@ from numpy.typing import NDArray
 
 from common.data.sequences import Sequences
 from common.metrics import bits, cross_entropy
-from common.models import Array, Network, Stack
+from common.models import Array, Model, Network, Stack
 from common.ngram import InterpolatedNgram
 from common.parameters import CellName
 from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from common.tasks.problem import Problem, Scores, Setting, check_symbols
 
 LONG = 40
 SHARES = {"test": 0.10, "validation": 0.04}
@@ -49,6 +50,21 @@ SIZES: dict[Setting, Size] = {
     "quick": Size(0, 0, 64, 512, 64, 192, 1, 0.0, 16, 5, 8e-3),
     "full": Size(0, 0, 256, 512, 128, 512, 2, 0.3, 32, 60, 2e-3),
 }
+
+
+@dataclass(frozen=True)
+class About:
+    """What a network of this task is used with: the characters that it knows."""
+
+    alphabet: str
+
+    def check(self, model: Model) -> None:
+        """Whether it fits a network; raises ValueError if not, and names the field."""
+        if not isinstance(model, Network) or model.head != "steps" or model.stack.bidirectional:
+            raise ValueError("model should score every step, and run forwards alone")
+        if model.outputs != model.stack.inputs:
+            raise ValueError(f"model.outputs should be {model.stack.inputs}, as its inputs, got {model.outputs}")
+        check_symbols("about.alphabet", self.alphabet, model.stack)
 
 
 def _normal(paragraph: str) -> str:
@@ -167,6 +183,6 @@ def problems(setting: Setting) -> tuple[Problem, ...]:
             score=partial(_score, test),
             baselines=partial(_ngrams, encoded["train"], test, len(alphabet) + 1),
             lower_is_better={"bits per character": True},
-            about={"alphabet": alphabet},
+            about=asdict(About(alphabet)),
         ),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from hashlib import sha256
 from typing import Literal, NamedTuple
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 from common.data.batches import pad
 from common.data.sequences import Sequences
 from common.metrics import error_rates
-from common.models import Array, EncoderDecoder, Stack
+from common.models import Array, EncoderDecoder, Model, Stack
 from common.packages import optional
 from common.parameters import CellName
 from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from common.tasks.problem import Problem, Scores, Setting, check_symbols
 
 Pronunciation = tuple[str, ...]
 Integers = NDArray[np.int64]
@@ -59,6 +60,21 @@ SIZES: dict[Setting, Size] = {
 
 # Of the learning rate: the GRU trains well at a little less than the LSTM's, the simple RNN at a quarter of it.
 SHARES: dict[CellName, float] = {"LSTM": 1.0, "GRU": 0.75, "SimpleRNN": 0.25}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a network of this task is used with: the letters that it reads and the phonemes that it writes."""
+
+    letters: str
+    phonemes: list[str]
+
+    def check(self, model: Model) -> None:
+        """Whether it fits a network; raises ValueError if not, and names the field."""
+        if not isinstance(model, EncoderDecoder):
+            raise ValueError("model should be an encoder–decoder")
+        check_symbols("about.letters", self.letters, model.encoder)
+        check_symbols("about.phonemes", self.phonemes, model.decoder)
 
 
 @cache
@@ -270,6 +286,6 @@ def problems(setting: Setting) -> tuple[Problem, ...]:
             baselines=partial(_letter_contexts, train, test, len(letters) + 1, len(phonemes) + 1, references),
             lower_is_better={"phoneme error rate": True, "word error rate": True},
             published=PUBLISHED,
-            about={"letters": letters, "phonemes": phonemes},
+            about=asdict(About(letters, phonemes)),
         ),
     )
