@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
 from common import framework
 from common.comparison import OracleRun, bounds, deviation, environment, make_case, run_oracle, time_in_turn
 from common.framework import Case
+from common.packages import MissingPackage
 from common.parameters import CELLS, CellName, initialise, one_of
 
 Array = NDArray[np.float64]
@@ -28,6 +29,7 @@ TURN = 0.002
 # The matrix product that says what the machine is capable of, on a CPU and on a GPU.
 PRODUCT = {"cpu": 1024, "cuda": 8192}
 SELF_TEST = 0.05
+MOST_THREADS = 1024  # beyond what machines have; a framework that cannot start so many ends the process
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Settings:
         sweeps: among `time`, `width` and `batch`. Default all.
         dtype: `"float32"` (default), `"float64"` or `"bfloat16"`.
         device: `"cpu"` (default) or `"cuda"`.
-        threads: that an operation may use, at least 1. Default 2.
+        threads: that an operation may use, from 1 to `MOST_THREADS`. Default 2.
         seconds: how long the rounds of a comparison go on, above 0, once they are enough to have an interval. Default 0.5.
         seed: of weights, inputs and intervals. Default 0.
 
@@ -75,6 +77,8 @@ class Settings:
                 one_of(argument, value, choices)
         if self.threads < 1:
             raise ValueError(f"threads should be at least 1, got {self.threads}")
+        if self.threads > MOST_THREADS:
+            raise ValueError(f"threads should be at most {MOST_THREADS}, got {self.threads}")
         if not self.seconds > 0:
             raise ValueError(f"seconds should be above 0, got {self.seconds}")
         if self.seed < 0:
@@ -193,29 +197,52 @@ class Report:
 Progress = Callable[[str, float], None]
 
 
-def run(settings: Settings, progress: Progress = lambda what, share: None) -> Report:
-    """Time every contender on every workload, cell and measure, and on the sweeps.
+class Prepared(NamedTuple):
+    """Who takes part, who does not and why, and their twins, ready."""
 
-    Args:
-        settings: what to run.
-        progress: called with what is being done and the share of the work that is behind, 0 to 1.
+    present: list[Contender]
+    left_out: dict[str, str]
+    twins: dict[str, framework.Framework]
+
+
+def prepare(settings: Settings) -> Prepared:
+    """All that can be wrong with what was asked for is found here, before the work.
 
     Raises:
         ValueError: the device is absent.
         ModuleNotFoundError: none of the contenders' frameworks is installed.
     """
-    progress("importing", 0.0)
     chosen = [contender for contender in CONTENDERS if contender.name in settings.contenders]
     left_out = {contender.name: why for contender in chosen if (why := _unfit(contender, settings))}
     present = [contender for contender in chosen if contender.name not in left_out]
+    if not present:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        remedy = ": pip install '.[torch,tf,bench]'" if any(contender.absent() for contender in chosen) else ""
+        raise MissingPackage(f"none of the contenders can run: {reasons}{remedy}")
     twins = {name: framework.get(name) for name in dict.fromkeys(contender.framework for contender in present)}
-    if not twins:
-        raise ModuleNotFoundError(
-            "none of the contenders can run: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
-        )
     for twin in twins.values():
         one_of("device", settings.device, twin.devices())
         twin.set_threads(settings.threads)
+    return Prepared(present, left_out, twins)
+
+
+def run(
+    settings: Settings,
+    progress: Progress = lambda what, share: None,
+    prepared: Prepared | None = None,
+) -> Report:
+    """Time every contender on every workload, cell and measure, and on the sweeps.
+
+    Args:
+        settings: what to run.
+        progress: called with what is being done and the share of the work that is behind, 0 to 1.
+        prepared: what `prepare` gave for these settings. Default: it is asked.
+
+    Raises:
+        ValueError, ModuleNotFoundError: see `prepare`.
+    """
+    progress("importing", 0.0)
+    present, left_out, twins = prepared or prepare(settings)
     products = {
         name: twin.matrix_product(PRODUCT[settings.device], settings.device, settings.dtype)
         for name, twin in twins.items()

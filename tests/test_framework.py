@@ -137,6 +137,7 @@ ONLY = {
     "rnn_tf": {
         "cells.py": {"arguments", "as_float", "as_real", "as_state", "common_batch", "own_equations"},
         "layers.py": {"as_mask", "sizes", "broadcast"},
+        "fused.py": {"is_one_of"},
         # Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback.
         # TensorFlow computes on a GPU unless told otherwise, wherever the variables are.
         "models.py": {"on", "one_bias", "stacks", "variables", "bias_masks", "signature"},

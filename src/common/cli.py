@@ -15,13 +15,14 @@ except ModuleNotFoundError as missing:  # the base install is NumPy alone
     print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
     raise SystemExit(2) from None
 
-from common import cli_training
-from common.comparison import Deviations, PairRow, Report, Settings, compare
+from common import cli_training, terminal
+from common.comparison import Deviations, PairRow, Report, Settings, compare, prepare
 from common.files import check_writable, write_json
 from common.framework import installed
 from common.parameters import CELLS
-from common.terminal import progress_bar
+from common.terminal import bad_input, deliver, progress_bar, progress_console
 
+PROGRAM = cli_training.PROGRAM
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 cli_training.register(app)
 
@@ -32,6 +33,7 @@ def _parity() -> None:
 
 
 @app.command(name="compare")
+@terminal.command(PROGRAM)
 def compare_command(
     cell: Annotated[
         list[str] | None, typer.Option(help="SimpleRNN, LSTM or GRU; may be repeated.", show_default="all three")
@@ -45,14 +47,15 @@ def compare_command(
     batch: Annotated[int, typer.Option(help="Sequences a batch.")] = 32,
     data: Annotated[str, typer.Option(help="vowels (real recordings), gaussian or adding.")] = "vowels",
     seed: Annotated[int, typer.Option(help="Of weights, states and synthetic data.")] = 0,
-    output: Annotated[Path, typer.Option(help="Where the JSON report goes.")] = Path("comparison.json"),
+    output: Annotated[Path, typer.Option(parser=terminal.path, help="Where the JSON report goes.")] = Path(
+        "comparison.json"
+    ),
 ) -> None:
     """Compare every cell in both twins, the built-in layers and the oracle, on the same batches from the same weights.
 
-    Exit status: 0 if every bound holds, 1 if one does not, 2 for bad input.
+    Exit status: 0 if every bound holds, 1 if one does not, 2 for bad input or what cannot be written, 3 for a fault of ours.
     """
-    console = Console()
-    try:
+    with bad_input(PROGRAM):
         settings = Settings(
             cells=tuple(dict.fromkeys(cell or CELLS)),  # type: ignore[arg-type]
             frameworks=tuple(dict.fromkeys(framework)) if framework else installed(),
@@ -64,14 +67,12 @@ def compare_command(
             seed=seed,
         )
         check_writable(output)
-        with progress_bar(Console(stderr=True)) as progress:
-            report = compare(settings, progress)
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-        print(f"rnn-parity: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    show(report, console)
-    write_json(report.as_dict(), output)
-    console.print(f"Written to {output}", highlight=False)
+    with progress_bar(progress_console()) as progress:
+        progress("importing", 0.0)
+        with bad_input(PROGRAM):
+            prepared = prepare(settings)
+        report = compare(settings, progress, prepared)
+    deliver(PROGRAM, lambda: [write_json(report.as_dict(), output)], lambda console: show(report, console))
     raise typer.Exit(0 if report.holds else 1)
 
 
@@ -129,7 +130,7 @@ def _bounds(bounds: Deviations | None) -> str:
 
 
 def main() -> None:
-    app()
+    terminal.main(app)
 
 
 if __name__ == "__main__":

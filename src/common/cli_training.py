@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,45 +14,48 @@ from rich.markup import escape
 from rich.table import Table
 
 from common import checkpoint as checkpoints
-from common import experiments, framework, reports
+from common import experiments, framework, reports, terminal
 from common.experiments import Outcome
 from common.files import check_folder, write_json, write_text
 from common.framework import Framework
-from common.packages import optional
+from common.machine import check_memory
+from common.packages import MissingPackage, optional
 from common.parameters import CELLS, one_of, whole
 from common.tasks import problems
-from common.terminal import progress_bar
+from common.terminal import bad_input, deliver, printing, progress_bar, progress_console, stoppable
 from common.training import Run
 
+PROGRAM = "rnn-parity"
 Names = list[str] | None
-Output = Annotated[Path, typer.Option(help="The folder for JSON and figures.")]
+Output = Annotated[Path, typer.Option(parser=terminal.path, help="The folder for JSON and figures.")]
 Twins = Annotated[Names, typer.Option(help="torch or tf; may be repeated.", show_default="those installed")]
 
 
-@contextmanager
-def _bad_input() -> Iterator[None]:
-    """Say what is wrong in one line, and end with status 2."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-        print(f"rnn-parity: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+def _twin(name: str, choice: bool = True) -> Framework:
+    """A twin by name.
 
+    Args:
+        name: `"torch"` or `"tf"`.
+        choice: whether the other would do as well. Default True.
 
-@contextmanager
-def _interruptible(advice: str) -> Iterator[None]:
-    """Say how to go on after Ctrl-C, and end with status 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"rnn-parity: stopped; {advice}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    Raises:
+        ValueError: an unknown name.
+        MissingPackage: its framework is not installed; says how to install it, or which one is there.
+    """
+    one_of("framework", name, list(framework.TWINS))
+    installed = framework.installed()
+    if name not in installed:
+        instead = "".join(f", or ask for --framework {other}" for other in installed if choice)
+        raise MissingPackage(f"framework {name} is not installed: pip install '.[{name}]'{instead}")
+    return framework.get(name)
 
 
 def _twins(names: Names) -> list[Framework]:
-    found = [framework.get(name) for name in dict.fromkeys(names or framework.installed())]
+    found = [_twin(name) for name in dict.fromkeys(names or framework.installed())]
     if not found:
-        raise ModuleNotFoundError("framework should be installed, got neither torch nor tensorflow with keras")
+        raise MissingPackage(
+            "framework should be installed, got neither torch nor tensorflow with keras: pip install '.[torch]' or '.[tf]'"
+        )
     return found
 
 
@@ -80,67 +81,82 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in the output folder.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="The folder for all files.", show_default="training-results/TASK")
+        Path | None,
+        typer.Option(parser=terminal.path, help="The folder for all files.", show_default="training-results/TASK"),
     ] = None,
 ) -> None:
     """Train a task's networks in both frameworks, and score them beside the baseline.
 
-    Exit status: 0; 1 if a training failed; 2 for bad input; 130 after Ctrl-C.
+    Exit status: 0; 1 if a training failed; 2 for bad input or what cannot be written; 3 for a fault of ours; 130 after Ctrl-C.
     """
-    with _bad_input():
-        twins = {twin.name: twin for twin in _twins(framework)}
+    with bad_input(PROGRAM):
         cells = [one_of("cell", name, list(CELLS)) for name in dict.fromkeys(cell or CELLS)]
-        ready = problems(task, setting)  # type: ignore[arg-type]
+        if dtype is not None:
+            one_of("dtype", dtype, ["float32", "float64"])
         if seeds is not None:
             whole("seeds", seeds, 1)
+            check_memory("seeds", seeds, seeds * len(cells) * JOB_BYTES)
         folder = output or Path("training-results") / task
-        check_folder(folder)
+        check_folder(folder, *FILES)
         _figures()
         optional("safetensors", "checkpoints need")
         if not resume:
             experiments.check_no_checkpoints(folder, "go on with them by --resume, or name another folder")
+        twins = {twin.name: twin for twin in _twins(framework)}
+        ready = problems(task, setting)  # type: ignore[arg-type]
         jobs = experiments.jobs(ready, list(twins), cells, seeds, folder if resume else None)
-        twins |= {name: _twins([name])[0] for _, name, _, _ in jobs if name not in twins}
+        twins |= {name: _twin(name) for _, name, _, _ in jobs if name not in twins}
         for twin in twins.values():
             one_of("device", device, twin.devices())
+        places = [experiments.run_folder(folder, *job) for job in jobs]
+        for place in places:
+            check_folder(place)
+
+    def prepare(index: int, watch: experiments.Watch | None = None) -> Run:
+        problem, name, kind, seed = jobs[index]
+        return experiments.make_run(
+            problem,
+            kind,
+            seed,
+            task=task,
+            setting=setting,  # type: ignore[arg-type]
+            dtype=dtype,
+            folder=places[index],
+            resume=experiments.begun(places[index], name) if resume else None,
+            watch=watch,
+        )
+
+    def advice() -> str:
+        if any(folder.glob("*/checkpoint-*.json")):
+            return f"--resume goes on from the checkpoints in {folder}"
+        return "no checkpoint was written yet, so the same command begins again"
+
     found: dict[str, list[Outcome]] = {problem.name: [] for problem in ready}
-    advice = f"--resume goes on from the checkpoints in {folder}"
-    with _interruptible(advice), progress_bar(Console(stderr=True)) as progress:
-        progress("baselines", 0)
-        with _bad_input():  # the baselines come first, so that a missing package is not found after the work
-            baselines = {problem.name: problem.baselines() for problem in ready}
+    with stoppable(PROGRAM, advice), progress_bar(progress_console()) as progress:
+        with bad_input(PROGRAM):  # every checkpoint, so that a bad one is not found after other networks' training
+            for index in range(len(jobs)) if resume else ():
+                prepare(index)
+        progress("baselines", 0)  # first, so that a missing package is not found after the work
+        baselines = {problem.name: problem.baselines() for problem in ready}
         for index, (problem, name, kind, seed) in enumerate(jobs):
             what = f"{problem.name}: rnn_{name} {kind}, seed {seed}"
 
             def watch(run: Run, index: int = index, what: str = what) -> None:
                 progress(f"{what}: {said(run)}", (index + run.position.update / run.total) / len(jobs))
 
-            with _bad_input():
-                place = experiments.run_folder(folder, problem, name, kind, seed)
-                run = experiments.make_run(
-                    problem,
-                    kind,
-                    seed,
-                    task=task,
-                    setting=setting,  # type: ignore[arg-type]
-                    dtype=dtype,
-                    folder=place,
-                    resume=experiments.begun(place, name) if resume else None,
-                    watch=watch,
-                )
-            found[problem.name].append(experiments.train(twins[name], problem, run, device=device))
+            found[problem.name].append(experiments.train(twins[name], problem, prepare(index, watch), device=device))
     report = reports.report(
         task,
         setting,  # type: ignore[arg-type]
         list(twins.values()),
         [(problem, baselines[problem.name], found[problem.name]) for problem in ready],
     )
-    written = write(report, folder)
-    console = Console()
-    show(report, console)
-    for path in written:
-        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    deliver(PROGRAM, lambda: write(report, folder), lambda console: show(report, console))
     raise typer.Exit(1 if reports.failures(report) else 0)
+
+
+FILES = ("results.json", "results.md", "curves.svg", "curves.png")
+JOB_BYTES = 10_000  # that what comes of a training takes at the least: its curves alone are hundreds of numbers
 
 
 def _figures() -> Any:
@@ -153,11 +169,9 @@ def write(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write a report of `train` as JSON and Markdown, and its curves."""
     figures = _figures()
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(report, folder / "results.json")
-    write_text(reports.markdown(report), folder / "results.md")
     return [
-        folder / "results.json",
-        folder / "results.md",
+        write_json(report, folder / "results.json"),
+        write_text(reports.markdown(report), folder / "results.md"),
         *figures.save(figures.training_curves(report), "curves", folder),
     ]
 
@@ -183,49 +197,56 @@ def resume(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     output: Annotated[
-        Path | None, typer.Option(help="The folder for further checkpoints.", show_default="the checkpoint's")
+        Path | None,
+        typer.Option(parser=terminal.path, help="The folder for further checkpoints.", show_default="the checkpoint's"),
     ] = None,
 ) -> None:
     """Go on with a run that was stopped, in the same framework or in the other.
 
-    Exit status: 0; 1 if the training failed; 2 for bad input; 130 after Ctrl-C.
+    Exit status: 0; 1 if the training failed; 2 for bad input or what cannot be written; 3 for a fault of ours; 130 after Ctrl-C.
     """
-    with _bad_input():
+    with bad_input(PROGRAM):
+        optional("safetensors", "checkpoints need")
         problem, found = experiments.resume(checkpoint)
-        (twin,) = _twins([framework or found.framework])
+        twin = _twin(found.framework if framework is None else framework)
         one_of("device", device, twin.devices())
         own = checkpoint if checkpoint.is_dir() else checkpoint.parent
         folder = output or own
         check_folder(folder)
-        if folder.resolve() != own.resolve():
+        elsewhere = folder.resolve() != own.resolve()
+        if elsewhere:
             experiments.check_no_checkpoints(folder, "name another folder")
-    about, begun = found.about, found.position.update
-    advice = f"rnn-parity resume {folder} goes on"
-    with _interruptible(advice), progress_bar(Console(stderr=True)) as progress:
-        with _bad_input():
-            run = experiments.make_run(
-                problem,
-                about["cell"],
-                about["seed"],
-                task=about["task"],
-                setting=about["setting"],
-                dtype=found.recipe.dtype,
-                folder=folder,
-                resume=found,
-                watch=lambda run: progress(said(run), run.position.update / run.total),
-            )
+        about, begun = found.about, found.position.update
+        run = experiments.make_run(
+            problem,
+            about["cell"],
+            about["seed"],
+            task=about["task"],
+            setting=about["setting"],
+            dtype=found.recipe.dtype,
+            folder=folder,
+            resume=found,
+            watch=lambda run: progress(said(run), run.position.update / run.total),
+        )
+
+    def advice() -> str:
+        if elsewhere and not any(folder.glob("checkpoint-*.json")):
+            return f"no checkpoint was written yet, so rnn-parity resume {checkpoint} begins again"
+        return f"rnn-parity resume {folder} goes on"
+
+    with stoppable(PROGRAM, advice), progress_bar(progress_console()) as progress:
         outcome = experiments.train(twin, problem, run, device=device)
-    console = Console()
-    console.print(
-        f"{problem.name}, {about['cell']}: {begun:,} updates in rnn_{found.framework}, "
-        f"{outcome.updates - begun:,} more in rnn_{twin.name}",
-        highlight=False,
-    )
-    for name, score in outcome.scores.items():
-        console.print(f"{name}: {reports.number(score)}", highlight=False)
-    if outcome.failed:
-        console.print(f"[red]Failed:[/] {escape(outcome.failed)}", highlight=False)
-        raise typer.Exit(1)
+    with printing(PROGRAM) as console:
+        console.print(
+            f"{problem.name}, {about['cell']}: {begun:,} updates in rnn_{found.framework}, "
+            f"{outcome.updates - begun:,} more in rnn_{twin.name}",
+            highlight=False,
+        )
+        for name, score in outcome.scores.items():
+            console.print(f"{name}: {reports.number(score)}", highlight=False)
+        if outcome.failed:
+            console.print(f"[red]Failed:[/] {escape(outcome.failed)}", highlight=False)
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
 def predict(
@@ -242,16 +263,20 @@ def predict(
 ) -> None:
     """Use a trained network: name these surnames' languages, pronounce these words, go on with this text.
 
-    Exit status: 0, or 2 for bad input.
+    Exit status: 0; 2 for bad input; 3 for a fault of ours.
     """
     from common import prediction
 
-    with _bad_input():
+    with bad_input(PROGRAM):
+        optional("safetensors", "checkpoints need")
+        options = prediction.Options(length, temperature, seed)
         found = checkpoints.load(checkpoint)
-        (twin,) = _twins([framework or found.framework])
-        lines = prediction.answer(twin, found, words, length=length, temperature=temperature, seed=seed)
-    for line in lines:
-        print(line)
+        prediction.check(found, words)
+        twin = _twin(found.framework if framework is None else framework)
+    lines = prediction.answer(twin, found, words, options)
+    with printing(PROGRAM) as console:
+        for line in lines:
+            console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def lockstep(
@@ -260,27 +285,40 @@ def lockstep(
 ) -> None:
     """Train the same networks in both frameworks from the same weights, and measure how far their losses drift apart.
 
-    Exit status: 0 if the bounds hold in float64 (1e-9 over the first 200 updates, 1e-6 over 1,000), 1 if not, 2 for bad input.
+    Exit status: 0 if the bounds hold in float64 (1e-9 over the first 200 updates, 1e-6 over 1,000), 1 if not, 2 for bad input or
+    what cannot be written, 3 for a fault of ours.
     """
     from common import lockstep as drift
 
-    with _bad_input():
-        figures = _figures()
+    with bad_input(PROGRAM):
         whole("updates", updates, 1)
-        check_folder(output)
-        twins = [framework.get(name) for name in framework.TWINS]
-        drift.recordings()  # so that a missing package is bad input
-    with progress_bar(Console(stderr=True)) as progress:
+        check_memory("updates", updates, updates * drift.UPDATE_BYTES)
+        check_folder(output, "lockstep.json", "lockstep.svg", "lockstep.png")
+        figures = _figures()
+        drift.recordings()  # so that a missing package is found before the work
+        twins = [_twin(name, choice=False) for name in framework.TWINS]
+    with progress_bar(progress_console()) as progress:
         report = drift.measure(twins, updates=updates, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(report, output / "lockstep.json")
-    written = [output / "lockstep.json", *figures.save(figures.drift(report), "lockstep", output)]
-    console = Console()
+
+    def write() -> list[Path]:
+        output.mkdir(parents=True, exist_ok=True)
+        return [
+            write_json(report, output / "lockstep.json"),
+            *figures.save(figures.drift(report), "lockstep", output),
+        ]
+
+    deliver(PROGRAM, write, lambda console: _show_drift(report, console))
+    raise typer.Exit(1 if any(drift.holds(row) is False for row in report["rows"]) else 0)
+
+
+def _show_drift(report: dict[str, Any], console: Console) -> None:
+    from common import lockstep as drift
+
     console.print(reports.conditions(report), highlight=False)
     table = Table(
         "", title="Largest relative difference of the losses", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
-    within = drift.bounds(updates)
+    within = drift.bounds(report["updates"])
     for n in within:
         table.add_column(f"first {n:,}", justify="right")
     table.add_column("bounds")
@@ -289,37 +327,40 @@ def lockstep(
         worst = (f"{row['worst'][str(n)]:.1e}" for n in within)
         table.add_row(f"{row['cell']}, {row['optimizer']}, {row['dtype']}", *worst, verdict)
     console.print(table)
-    for path in written:
-        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if any(drift.holds(row) is False for row in report["rows"]) else 0)
 
 
 def gradients(framework: Twins = None, output: Output = Path("gradient-results")) -> None:
     """Measure how a loss's gradient travels back through time in each cell, and how clipping changes training.
 
-    Exit status: 0 if the oracle and the frameworks agree, 1 if they do not, 2 for bad input.
+    Exit status: 0 if the oracle and the frameworks agree, 1 if they do not, 2 for bad input or what cannot be written, 3 for a
+    fault of ours.
     """
     from common import gradients as measured
 
-    with _bad_input():
+    with bad_input(PROGRAM):
+        check_folder(output, "gradients.json", "gradients.svg", "gradients.png")
         figures = _figures()
         twins = _twins(framework)
-        check_folder(output)
-    with progress_bar(Console(stderr=True)) as progress:
+    with progress_bar(progress_console()) as progress:
         report = measured.measure(twins, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(report, output / "gradients.json")
-    written = [output / "gradients.json", *figures.save(figures.gradient_flow(report), "gradients", output)]
-    console = Console()
-    console.print(reports.conditions(report), highlight=False)
-    _show_flows(report["rows"], console)
-    for run in report["clipping"]:
-        console.print(f"SimpleRNN, SGD, {run['said']}", highlight=False)
     worst = max(report["rows"], key=lambda row: row["agreement"] / row["bound"])
-    found = f"{worst['agreement']:.1e} (bound {worst['bound']:.1e})"
-    console.print(f"Oracle and frameworks differ by at most {found}", highlight=False)
-    for path in written:
-        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+
+    def write() -> list[Path]:
+        output.mkdir(parents=True, exist_ok=True)
+        return [
+            write_json(report, output / "gradients.json"),
+            *figures.save(figures.gradient_flow(report), "gradients", output),
+        ]
+
+    def show(console: Console) -> None:
+        console.print(reports.conditions(report), highlight=False)
+        _show_flows(report["rows"], console)
+        for run in report["clipping"]:
+            console.print(f"SimpleRNN, SGD, {run['said']}", highlight=False)
+        found = f"{worst['agreement']:.1e} (bound {worst['bound']:.1e})"
+        console.print(f"Oracle and frameworks differ by at most {found}", highlight=False)
+
+    deliver(PROGRAM, write, show)
     raise typer.Exit(0 if worst["agreement"] <= worst["bound"] else 1)
 
 
@@ -340,4 +381,4 @@ def _show_flows(rows: Sequence[dict[str, Any]], console: Console) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (train, resume, predict, lockstep, gradients):
-        app.command()(command)
+        app.command()(terminal.command(PROGRAM)(command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import equations
-from common.data import batches, load
+from common.data import Sequences, batches, load
 from common.framework import Case, Framework, Result, get, installed
-from common.parameters import CELLS, CellName, Parameters, form_name, initialise, one_of
+from common.machine import check_memory
+from common.packages import MissingPackage
+from common.parameters import CELLS, CellName, Parameters, form_name, initialise, one_of, shapes
 
 Array = NDArray[Any]
 
@@ -284,26 +287,64 @@ def forms(cells: Sequence[CellName]) -> list[tuple[str, CellName, bool]]:
     return [(form_name(cell, form), cell, form) for cell, form in found]
 
 
-def compare(settings: Settings, progress: Callable[[str, float], None] = lambda what, share: None) -> Report:
+class Prepared(NamedTuple):
+    """What a comparison is made with: the frameworks, which are left out and why, and the data."""
+
+    frameworks: list[Framework]
+    left_out: dict[str, str]
+    data: Sequences
+
+
+def prepare(settings: Settings) -> Prepared:
+    """All that can be wrong with what was asked for is found here, before the work.
+
+    Raises:
+        ValueError: the device is absent, or the memory does not suffice.
+        ModuleNotFoundError: none of the frameworks, or not the data's package, is installed.
+    """
+    absent = {name: "not installed" for name in ("torch", "tf") if name not in installed()}
+    chosen = [name for name in settings.frameworks if name not in absent]
+    if not chosen:
+        asked = settings.frameworks or ("torch", "tf")
+        remedy = " or ".join(f"'.[{name}]'" for name in asked)
+        raise MissingPackage(f"none of the frameworks asked for is installed: {', '.join(asked)}: pip install {remedy}")
+    data = load(settings.data, settings.seed)
+    check_memory("hidden", settings.hidden, _least_memory(settings, data, len(chosen)))
+    frameworks = [get(name) for name in chosen]
+    for framework in frameworks:
+        one_of("device", settings.device, framework.devices())
+    return Prepared(frameworks, absent, data)
+
+
+def _least_memory(settings: Settings, data: Sequences, frameworks: int) -> int:
+    """Bytes that the largest cell asked for takes at the least: the weights and each contender's gradients and outputs."""
+    largest = max(
+        sum(math.prod(shape) for shape in shapes(cell, data.features, settings.hidden).values())
+        for cell in settings.cells
+    )
+    steps = min(settings.batch, len(data)) * int(data.lengths.max())
+    contenders = 2 * frameworks + 1
+    return np.dtype(settings.dtype).itemsize * (largest * (1 + contenders) + steps * settings.hidden * contenders)
+
+
+def compare(
+    settings: Settings,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+    prepared: Prepared | None = None,
+) -> Report:
     """Run every cell in twins, built-in layers and oracle on the same batches from the same weights.
 
     Args:
         settings: what to compare.
         progress: called with what is being done and the share of the work that is behind, 0 to 1.
+        prepared: what `prepare` gave for these settings. Default: it is asked.
 
     Raises:
-        ValueError: the device is absent.
-        ModuleNotFoundError: none of the frameworks is installed.
+        ValueError, ModuleNotFoundError: see `prepare`.
     """
     progress("importing", 0.0)
-    absent = {name: "not installed" for name in ("torch", "tf") if name not in installed()}
-    frameworks = [get(name) for name in settings.frameworks if name not in absent]
-    if not frameworks:
-        raise ModuleNotFoundError(f"none of the frameworks asked for is installed: {', '.join(settings.frameworks)}")
-    for framework in frameworks:
-        one_of("device", settings.device, framework.devices())
+    frameworks, absent, data = prepared or prepare(settings)
     left_out = dict(absent)
-    data = load(settings.data, settings.seed)
     found = list(batches(data, settings.batch, dtype=settings.dtype))
     pairs: list[PairRow] = []
     times: list[TimeRow] = []

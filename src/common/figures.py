@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from common.files import write_bytes
+
 CELL_COLOURS = {"SimpleRNN": "#d1495b", "LSTM": "#00798c", "GRU": "#edae49"}
 FRAMEWORK_STYLES = {"torch": "-", "tf": "--"}
 Described = Mapping[str, Any]
@@ -23,16 +26,15 @@ def save(figure: Figure, name: str, folder: Path) -> list[Path]:
     """Write a figure as SVG and PNG, and close it.
 
     Returns:
-        The files, whole: each is written under a temporary name and renamed.
+        The files.
     """
     written = []
     for form in ("svg", "png"):
-        path, partial = folder / f"{name}.{form}", folder / f".{name}.partial.{form}"
+        content = io.BytesIO()
         # Without a date and with fixed identifiers the same report gives the same file.
         with matplotlib.rc_context({"svg.hashsalt": "rnn-parity", "svg.fonttype": "none"}):
-            figure.savefig(partial, dpi=150, metadata={"Date": None} if form == "svg" else None)
-        partial.replace(path)
-        written.append(path)
+            figure.savefig(content, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+        written.append(write_bytes(content.getvalue(), folder / f"{name}.{form}"))
     pyplot.close(figure)
     return written
 

@@ -21,6 +21,7 @@ from common.training import Run
 RATES: dict[Optimizer, float] = {"sgd": 0.003, "adam": 0.001}
 BOUNDS = {200: 1e-9, 1000: 1e-6}
 BATCH_SIZE = 6
+UPDATE_BYTES = 12 * 8  # that an update takes in the report at the least: a number in each of its rows
 
 
 def recordings() -> Sequences:

@@ -6,6 +6,10 @@ import importlib
 from typing import Any
 
 
+class MissingPackage(ModuleNotFoundError):
+    """A package that the base install does without is not installed; the message says how to install it."""
+
+
 def optional(module: str, why: str, *, package: str | None = None, extra: str = "tasks") -> Any:
     """Import a module of a package that the base install does without.
 
@@ -16,12 +20,12 @@ def optional(module: str, why: str, *, package: str | None = None, extra: str = 
         extra: the optional set of packages that it is in. Default `"tasks"`.
 
     Raises:
-        ModuleNotFoundError: it is not installed; says which, and how to install it.
+        MissingPackage: it is not installed; says which, and how to install it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = package or module.partition(".")[0]
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             f"{why} the package {package}, which is not installed: pip install '.[{extra}]'", name=error.name
         ) from error

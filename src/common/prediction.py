@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,34 @@ from common.checkpoint import Checkpoint
 from common.data.batches import pad
 from common.decoding import beam_search, sample
 from common.framework import Framework
+from common.machine import check_memory
 from common.metrics import log_probabilities
-from common.parameters import one_of
+from common.parameters import one_of, whole
 
 Speaker = Callable[[Framework, Any, Checkpoint, Sequence[str]], list[str]]
+
+
+COLDEST = 1e-30  # of the temperatures above 0: scores divided by less overflow
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a text is gone on with; see `common.decoding.sample`.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    length: int = 300
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("length", self.length, 1)
+        whole("seed", self.seed, 0)
+        if self.temperature != 0 and not COLDEST <= self.temperature < np.inf:
+            raise ValueError(f"temperature should be 0, or at least {COLDEST} and finite, got {self.temperature}")
+        check_memory("length", self.length, 8 * self.length)
 
 
 def load(twin: Framework, checkpoint: Checkpoint) -> Any:
@@ -49,21 +74,14 @@ def pronunciations(twin: Framework, network: Any, checkpoint: Checkpoint, words:
 
 
 def continuation(
-    twin: Framework,
-    network: Any,
-    checkpoint: Checkpoint,
-    prompt: str,
-    *,
-    length: int = 300,
-    temperature: float = 0.7,
-    seed: int = 0,
+    twin: Framework, network: Any, checkpoint: Checkpoint, prompt: str, options: Options = Options()
 ) -> str:
     """The prompt and what the network writes after it.
 
     Args:
         twin, network, checkpoint: of the task `text`.
         prompt: at least one character; those that the network does not know are read as unknown.
-        length, temperature, seed: see `common.decoding.sample`.
+        options: how much it writes, and how.
     """
     from common.tasks.text import encode
 
@@ -71,9 +89,9 @@ def continuation(
     written = sample(
         lambda symbols, state: twin.step(network, symbols, state),
         encode(prompt, alphabet).tolist(),
-        length=length,
-        temperature=temperature,
-        seed=seed,
+        length=options.length,
+        temperature=options.temperature,
+        seed=options.seed,
     )
     return prompt + "".join(alphabet[symbol - 1] if symbol else "�" for symbol in written)
 
@@ -81,19 +99,25 @@ def continuation(
 SPEAKERS: dict[str, Speaker] = {"names": languages, "translation": pronunciations}
 
 
-def answer(
-    twin: Framework, checkpoint: Checkpoint, words: Sequence[str], *, length: int, temperature: float, seed: int
-) -> list[str]:
+def check(checkpoint: Checkpoint, words: Sequence[str]) -> None:
+    """Whether a checkpoint's network has anything to say of words.
+
+    Raises:
+        ValueError: its task takes no input in words, or there are none.
+    """
+    task = one_of("task of the checkpoint", checkpoint.about.get("task"), [*SPEAKERS, "text"])
+    if not words or not all(word if task == "text" else word.strip() for word in words):
+        raise ValueError(f"words should not be empty, got {list(words)}")
+
+
+def answer(twin: Framework, checkpoint: Checkpoint, words: Sequence[str], options: Options = Options()) -> list[str]:
     """What the network of a checkpoint says of words or, of the task `text`, how it goes on from them.
 
     Raises:
-        ValueError: the checkpoint's task takes no input in words, or there are none.
+        ValueError: see `check`.
     """
-    task = one_of("task of the checkpoint", checkpoint.about.get("task"), [*SPEAKERS, "text"])
-    if not words or not all(words):
-        raise ValueError(f"words should not be empty, got {list(words)}")
-    network = load(twin, checkpoint)
+    check(checkpoint, words)
+    network, task = load(twin, checkpoint), checkpoint.about["task"]
     if task != "text":
         return SPEAKERS[task](twin, network, checkpoint, words)
-    options = {"length": length, "temperature": temperature, "seed": seed}
-    return [continuation(twin, network, checkpoint, " ".join(words), **options)]  # type: ignore[arg-type]
+    return [continuation(twin, network, checkpoint, " ".join(words), options)]

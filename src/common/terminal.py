@@ -1,15 +1,222 @@
-"""What every command shows while it works. Needs the packages of the command line."""
+"""How every command speaks, and how it ends. Needs the packages of the command line.
+
+A command has four ways to end besides well: what was asked for cannot be done, or the machine refuses (one line, status 2); it
+is stopped (130); a bound does not hold (1, the command's own); or it is itself at fault (a traceback, 3).
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from common.packages import MissingPackage
+
+BAD_INPUT, FAULT, STOPPED = 2, 3, 130
 LINE_SECONDS = 60.0
+# What the commands print beyond ASCII, for a terminal or file that takes ASCII only.
+ASCII = {"−": "-", "–": "-", "×": "x", "·": ".", "±": "+-", "…": ".", "→": "->", "∂": "d", "‖": "|", "∝": "~", "α": "a"}
+ASCII |= {"↑": "^", "↓": "v", "₂": "2", "�": "?"}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+# How it ends
+
+
+def fail(program: str, error: BaseException | str, status: int = BAD_INPUT) -> NoReturn:
+    """Say what is wrong in one line, if anybody hears it, and end."""
+    _tell(f"{program}: {' '.join(str(error).split())}")
+    raise typer.Exit(status) from None
+
+
+@contextmanager
+def bad_input(program: str) -> Iterator[None]:
+    """A ValueError in here is of what the user asked for: nothing but checks belongs here, never the work."""
+    try:
+        yield
+    except ValueError as error:
+        fail(program, error)
+
+
+@contextmanager
+def stoppable(program: str, advice: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Ctrl-C, and what the machine refuses at any moment (a full disk, no memory, a missing package), end in one line.
+
+    Args:
+        program: who says so.
+        advice: how to go on. Default nothing.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(program, "stopped; " + advice() if advice() else "stopped", STOPPED)
+    except (OSError, MissingPackage) as error:
+        fail(program, f"{error}; {advice()}" if advice() else error)
+    except MemoryError as error:
+        fail(program, f"the memory does not suffice: {error}")
+
+
+def path(text: str) -> Path:
+    """What an option names, which is not nothing: `--output "$UNSET"` does not mean the folder that one is in."""
+    if not text:
+        raise typer.BadParameter("should be a path, got ''")
+    return Path(text)
+
+
+def command(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a function a command that is stoppable from its first line to its last."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def stoppable_command(*args: P.args, **kwargs: P.kwargs) -> T:
+            with stoppable(program):
+                return function(*args, **kwargs)
+
+        return stoppable_command
+
+    return decorate
+
+
+def main(app: Callable[[], Any]) -> None:
+    """Run a program's commands. A fault of its own is a traceback and `FAULT`, for 1 says that a bound does not hold."""
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        _plain_where_needed(stream)
+    try:
+        app()
+    except Exception:
+        _tell(traceback.format_exc().rstrip())
+        raise SystemExit(FAULT) from None
+
+
+def _tell(text: str) -> None:
+    """A line on standard error; if that is full or gone, nobody can be told."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+# What it writes and prints
+
+
+def deliver(program: str, write: Callable[[], Sequence[Path]], show: Callable[[Console], None]) -> None:
+    """Write a report's files, then print it and their names: either is done whatever becomes of the other.
+
+    Args:
+        program: who says what could not be done.
+        write: writes the files and names them.
+        show: prints the report.
+    """
+    written: Sequence[Path] = ()
+    failed: Exception | None = None
+    try:
+        written = write()
+    except Exception as error:
+        failed = error
+    with printing(program) as console:
+        show(console)
+        for path in written:
+            console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
+    if failed is not None:
+        raise failed
+
+
+@contextmanager
+def printing(program: str) -> Iterator[Console]:
+    """The console on standard output, for what is printed when all else is done.
+
+    Where the reader of a pipe has had enough, the rest goes unsaid, and the status stays the command's own; where what
+    is printed cannot be written, that is said.
+    """
+    try:
+        yield _Console()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    except OSError as error:
+        _silence(sys.stdout)
+        fail(program, f"standard output cannot be written: {error}")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the error travel, where rich would end the program with status 1."""
+        raise
+
+
+def _silence(stream: Any) -> None:
+    """What is left in a stream's buffer, and what is still to come, goes nowhere."""
+    with suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that the caller has closed (`>&-`) go nowhere, so that no other file takes their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest number that is free is the one that is opened
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))  # noqa: SIM115
+
+
+def _plain_where_needed(stream: Any) -> None:
+    """Write characters that the encoding lacks in others, or as escapes: no report is lost to an accent."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="rnn-parity")
+
+
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(ASCII.get(each) or each.encode("ascii", "backslashreplace").decode() for each in text), error.end
+
+
+codecs.register_error("rnn-parity", _replacement)
+
+
+# What it shows while it works
+
+
+class _Heedless:
+    """A stream whose failures end no work: what cannot be shown is not shown."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            _silence(self._stream)
+
+
+def progress_console() -> Console:
+    """The console on standard error, which is for what is shown while a command works."""
+    return Console(file=_Heedless(sys.stderr))  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ import tensorflow as tf
 # Not exported by TensorFlow, but the only way to see that a `ForwardAccumulator` is at work, which no graph's loop takes.
 from tensorflow.python.eager.forwardprop_util import pack_tangents
 
-from rnn_tf.cells import Activation, Recurrence, State, Tensor
+from rnn_tf.cells import Recurrence, State, Tensor
 from rnn_tf.kernels import BACKWARD, kernel_of
 from rnn_tf.reference import reference
 
@@ -51,22 +52,19 @@ def leaves(recurrence: Recurrence, valid: Tensor | None = None) -> str | None:
     """What about a case this engine leaves to `reference`; None for the cases that it takes."""
     if recurrence.masks:
         return "dropout with a mask for each gate"
-    gated = recurrence.cell != "SimpleRNN"
-    activations = [recurrence.activation] + [recurrence.recurrent_activation] * gated
-    if not all(_is_one_of(activation, BACKWARD) for activation in activations):
-        return "activations other than tanh, σ, relu and the identity"
-    if gated and any(activation is keras.activations.relu for activation in activations):
-        return "relu beside gates: where a unit is off it stops an infinite gradient, which a product with 0 does not"
-    if valid is not None and not all(_is_one_of(activation, BOUNDED) for activation in activations):
-        return "relu or the identity, and padding, on which an unbounded state may overflow"
     if valid is not None and valid.shape[-1] != 1:
         return "a mask for each unit"
+    activations = [recurrence.activation] + [recurrence.recurrent_activation] * (recurrence.cell != "SimpleRNN")
+    if not all(is_one_of(activation, BACKWARD) for activation in activations):
+        return "activations other than tanh, σ, relu and the identity"
+    if valid is not None and not all(is_one_of(activation, BOUNDED) for activation in activations):
+        return "relu or the identity, and padding, on which an unbounded state may overflow"
     return None
 
 
-def _is_one_of(activation: Activation, activations: Iterable[Activation]) -> bool:
-    """Whether an activation is one of these objects; one of a user's own may have no hash, or an equality of its own."""
-    return any(activation is each for each in activations)
+def is_one_of(activation: Any, known: Iterable[Any]) -> bool:
+    """By identity: a user's activation need not have a hash, or an equality."""
+    return any(activation is each for each in known)
 
 
 # Padding and gaps
@@ -102,7 +100,9 @@ def _run(recurrence: Recurrence, x: Tensor, state: State, all_states: bool, unro
     kernel = kernel_of(recurrence, unroll)
     tensors = tuple(map(tf.convert_to_tensor, (x, *state, *recurrence.packed)))
     eagerly = tf.executing_eagerly() and not unroll and not pack_tangents(tensors).tangents
-    forward, backward = (kernel.graph_forward, kernel.graph_backward) if eagerly else (kernel.forward, kernel.backward)
+    forward, backward = kernel.forward, kernel.backward
+    if eagerly:
+        forward, backward = (partial(kernel.call, graph) for graph in (kernel.graph_forward, kernel.graph_backward))
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def run(x: Tensor, *tensors: Tensor) -> Any:
@@ -111,7 +111,7 @@ def _run(recurrence: Recurrence, x: Tensor, state: State, all_states: bool, unro
 
         # Of operations that can be differentiated again, on tensors that depend on the inputs by such operations.
         def gradient(*d_returned: Tensor) -> Any:
-            d_returned = tuple(map(tf.convert_to_tensor, d_returned))  # sparse ones, as gathering gives, too
+            d_returned = tuple(map(tf.convert_to_tensor, d_returned))  # tf.gather's come as tf.IndexedSlices
             d_history, d_final = d_returned[:returned], d_returned[returned:]
             gradients = backward(packed, x, state, history, gates, d_history, d_final)
             for gradient, tensor in zip(gradients, (x, *tensors), strict=True):

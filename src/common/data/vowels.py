@@ -7,6 +7,7 @@ sequence of 7 to 29 frames of 12 LPC cepstrum coefficients, and the question is 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,8 @@ def japanese_vowels(split: Literal["train", "test"] = "train") -> Sequences:
     """
     one_of("split", split, ["train", "test"])
     datasets = optional("aeon.datasets", "the Japanese Vowels recordings come with", extra="data")
-    recordings, speakers = datasets.load_japanese_vowels(split=split)
+    # The file itself, for the package's own function makes a folder in the user's home first, which may be unwritable.
+    file = Path(datasets.__file__).parent / "data" / "JapaneseVowels" / f"JapaneseVowels_{split.upper()}.ts"
+    recordings, speakers = datasets.load_from_ts_file(str(file))
     sequences = tuple(np.ascontiguousarray(recording.T, np.float64) for recording in recordings)
     return Sequences("vowels", sequences, np.asarray(speakers).astype(np.int64) - 1)

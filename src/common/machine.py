@@ -1,0 +1,44 @@
+"""What the machine has to give, so that what cannot be is refused before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: the machine's, or its control group's where that is less."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            free = min(free, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return free
+
+
+def check_memory(argument: str, value: int, least: int) -> None:
+    """Refuse what cannot be held.
+
+    Args:
+        argument: whose value asks for so much.
+        value: that value.
+        least: bytes that are needed at the least.
+
+    Raises:
+        ValueError: there are fewer; names the argument, what came, what it needs and what there is.
+    """
+    free = available_memory()
+    if least > free:
+        raise ValueError(
+            f"{argument} should be less, got {_short(value)}, which needs at least {_short(-(-least // 2**30))} GiB of "
+            f"memory where there are {free / 2**30:.1f}"
+        )
+
+
+def _short(number: int) -> str:
+    return str(number) if number < 10**12 else f"1e{len(str(number)) - 1}"
