@@ -1,0 +1,200 @@
+"""Gates held at exactly 0 and exactly 1, and first calls from many threads: each cell, engine and twin, in every dtype.
+
+A gate is held by a bias of ±10,000 and zero matrices, so that its σ is exactly 0 or 1 in every dtype. What the equations then
+say to the bit is asked for to the bit.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cases import FORMS
+from common import framework
+from common.comparison import run_oracle
+from common.framework import Case
+from common.parameters import CELLS, Parameters, initialise
+
+each_form = pytest.mark.parametrize("form", FORMS)
+each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
+each_dtype = pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+
+# What the equations say of gates held at these values.
+HELD = [
+    ("LSTM", {"f": 1, "i": 0}, "c_n is c_0"),
+    ("LSTM", {"o": 0}, "h is 0"),
+    ("LSTM", {"f": 0, "i": 0}, "c_n is 0"),
+    ("GRU", {"z": 1}, "h is h_0"),
+    ("GRU-reset-before", {"z": 1}, "h is h_0"),
+    ("GRU", {"z": 0, "r": 0}, "h_0 does not matter"),
+    ("GRU-reset-before", {"z": 0, "r": 0}, "h_0 does not matter"),
+]
+
+
+def held(form, gates, hidden=4, width=3):
+    """Weights that hold gates at 0 or 1."""
+    cell, reset_after = FORMS[form]
+    drawn = initialise(cell, width, hidden, reset_after=reset_after, seed=2, scale=2)
+    weights, kind = dict(drawn), CELLS[cell]
+    for gate, value in gates.items():
+        for name in (kind.input_weight(gate), kind.recurrent_weight(gate)):
+            weights[name] = np.zeros_like(weights[name])
+        weights[kind.bias(gate)] = np.full(hidden, 1e4 if value else -1e4)
+    return Parameters(cell, weights, reset_after)
+
+
+def run(twin, parameters, state, dtype, engine, steps=50):
+    """Outputs, final states and whether all gradients are finite, of a layer of that dtype on a case of order one."""
+    random = np.random.default_rng(5)
+    x = random.standard_normal((2, steps, parameters.input_size))
+    d_outputs = random.standard_normal((2, steps, parameters.hidden_size))
+    case = Case(parameters, x, state, None, d_outputs, tuple(np.ones_like(h) for h in state))
+    layer = twin.make(parameters, engine=engine, dtype=dtype)
+    if twin.name == "torch":
+        import torch
+
+        from rnn_torch.framework import _forward, _tensors
+
+        inputs, states, cotangents = _tensors(layer, case)
+        tensors = [t.requires_grad_() for t in (inputs, *states)]
+        outputs, final = _forward(layer, inputs, states, None)
+        gradients = torch.autograd.grad([outputs, *final], [*tensors, *layer.parameters()], cotangents)
+        return [t.detach().double().numpy() for t in (outputs, *final)], all(d.isfinite().all() for d in gradients)
+    import tensorflow as tf
+
+    from rnn_tf.framework import _forward, _tensors
+
+    inputs, states, mask, cotangents = _tensors(layer, case)
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, *states])
+        outputs, final = _forward(layer, inputs, states, mask)
+    wanted = [inputs, *states, *(v.value for v in layer.trainable_variables)]
+    gradients = tape.gradient([outputs, *final], wanted, cotangents)
+    finite = all(np.isfinite(tf.cast(d, tf.float64).numpy()).all() for d in gradients)
+    return [tf.cast(t, tf.float64).numpy() for t in (outputs, *final)], finite
+
+
+@pytest.mark.parametrize(("form", "gates", "what"), HELD, ids=[f"{form}-{what}" for form, _, what in HELD])
+@each_engine
+@each_dtype
+def test_gates_at_0_and_1(twin, form, gates, what, engine, dtype):
+    parameters = held(form, gates)
+    start = 2.0**-20  # which every one of these dtypes holds
+    state = tuple(np.full((2, 4), start) for _ in CELLS[parameters.cell].states)
+    (outputs, *final), finite = run(twin, parameters, state, dtype, engine)
+    assert finite
+    if what == "h is h_0":
+        assert (outputs == start).all()
+        assert (final[0] == start).all()
+    elif what == "c_n is c_0":
+        assert (final[1] == start).all()
+    elif what == "h is 0":
+        assert not outputs.any()
+    elif what == "c_n is 0":
+        assert not final[1].any()
+        assert not outputs.any()
+    else:
+        other, _ = run(twin, parameters, tuple(8 * h for h in state), dtype, engine)
+        assert (outputs == other[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "gates"),
+    [
+        (form, {gate: value})
+        for form in FORMS
+        for gate in CELLS[FORMS[form][0]].gates
+        if gate in ("i", "f", "o", "r", "z")
+        for value in (0, 1)
+    ],
+)
+@each_engine
+def test_gradients_of_gates_at_0_and_1(twin, form, gates, engine):
+    """Against the oracle, in float64."""
+    parameters = held(form, gates)
+    random = np.random.default_rng(6)
+    state = tuple(random.standard_normal((2, 4)) for _ in CELLS[parameters.cell].states)
+    case = Case(
+        parameters,
+        random.standard_normal((2, 6, 3)),
+        state,
+        None,
+        random.standard_normal((2, 6, 4)),
+        tuple(random.standard_normal((2, 4)) for _ in state),
+    )
+    expected, found = run_oracle(case).result, twin.run(twin.make(parameters, engine=engine), case)
+    for name, right in expected.gradients.items():
+        # The bound of gradients for pre-activations of order one: the held gate's own derivative is exactly 0.
+        assert np.abs(found.gradients[name] - right).max() <= 1e-12 * max(1.0, np.abs(right).max()), name
+        if name[-1] in gates and name.startswith(("W_", "b_")):
+            assert not found.gradients[name].any(), name
+
+
+@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU", "GRU-reset-before"])
+@each_engine
+def test_an_infinite_initial_state(form, engine):
+    """PyTorch: as nn and the equations have it, inf where the other terms are finite, not NaN."""
+    torch = pytest.importorskip("torch")
+    twin = framework.get("torch")
+    parameters = initialise(FORMS[form][0], 3, 4, reset_after=FORMS[form][1], seed=1)
+    layers = [twin.make(parameters, engine=engine), twin.make(parameters, engine="reference")]
+    if twin.has_builtin(parameters):
+        layers.append(twin.make(parameters, builtin=True))
+    h = torch.full((1, 2, 4), float("inf"), dtype=torch.float64)
+    hx = (torch.zeros_like(h), h) if form == "LSTM" else h
+    with torch.no_grad():
+        found = [layer(torch.ones(2, 1, 3, dtype=torch.float64), hx)[0] for layer in layers]
+    for other in found[1:]:
+        assert torch.equal(found[0].isnan(), other.isnan())
+        assert torch.equal(found[0].isinf(), other.isinf())
+
+
+# Threads from cold
+
+PROGRAM = """
+import sys, threading
+import numpy as np
+from common import framework
+from common.comparison import make_case
+from common.parameters import initialise
+
+name, cell, engine, reset_after = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "True"
+twin, errors = framework.get(name), []
+parameters = initialise(cell, 3, 4, reset_after=reset_after)
+case = make_case(parameters, np.random.default_rng(0).standard_normal((2, 5, 3)), None)
+layers, start = [twin.make(parameters, engine=engine) for _ in range(5)], threading.Barrier(4)
+results = []
+
+def work(layer):
+    start.wait()
+    try:
+        results.append(twin.run(layer, case))
+    except BaseException as error:
+        errors.append(repr(error)[:300])
+
+threads = [threading.Thread(target=work, args=(layer,)) for layer in layers[:4]]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+results.append(twin.run(layers[4], case))  # and one alone afterwards
+assert not errors, errors[0]
+for result in results[1:]:
+    np.testing.assert_array_equal(result.outputs, results[0].outputs)
+    for key, gradient in results[0].gradients.items():
+        np.testing.assert_allclose(result.gradients[key], gradient, rtol=1e-12, atol=1e-13)
+"""
+
+
+@each_form
+@each_engine
+def test_threads_from_cold(twin, form, engine):
+    """The first steps of a process, in four threads at once, each with a layer of its own; then one more alone."""
+    cell, reset_after = FORMS[form]
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, twin.name, cell, engine, str(reset_after)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
