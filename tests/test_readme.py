@@ -70,6 +70,86 @@ def test_what_it_says_of_xla_is_in_the_report_beside_it():
     assert f"{first}, {second} and {third} times in training (SimpleRNN, LSTM, GRU)" in README
 
 
+def layer_of(package, cell):
+    from importlib import import_module
+
+    return getattr(import_module(package), cell)(4)
+
+
+def model_of(layer):
+    import keras
+
+    model = keras.Sequential([keras.Input((3, 2)), layer])
+    model.compile("sgd", "mse")
+    return model
+
+
+LAYERS = [(package, cell) for package in ("keras.layers", "rnn_tf") for cell in ("SimpleRNN", "LSTM", "GRU")]
+
+
+@pytest.mark.parametrize(("package", "cell"), LAYERS)
+def test_keras_leaves_xla_off_without_a_gpu(package, cell, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    assert "On a machine without a GPU `Model.compile` in Keras leaves XLA off" in README
+    cpu = tf.config.list_physical_devices("CPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
+    assert model_of(layer_of(package, cell)).jit_compile is False
+
+
+@pytest.mark.parametrize(("package", "cell"), LAYERS)
+def test_keras_turns_xla_on_with_a_gpu_but_for_layers_that_run_in_cudnn(package, cell, monkeypatch):
+    """The rule is Keras's, and is asked for here with a GPU that is none."""
+    tf = pytest.importorskip("tensorflow")
+    assert "`keras.layers.LSTM` or `GRU` runs without it on a GPU, in cuDNN" in " ".join(README.split())
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    in_cudnn = package == "keras.layers" and cell != "SimpleRNN"
+    model = model_of(layer_of(package, cell))  # built before, for nothing can run on that GPU
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [gpu])
+    if in_cudnn:
+        monkeypatch.setattr(model.layers[0], "supports_jit", layer_of(package, cell).supports_jit)
+    model.compile("sgd", "mse")
+    assert model.jit_compile is not in_cudnn
+
+
+def test_the_benchmark_runs_what_users_of_fit_get(monkeypatch):
+    """`Model.fit` and the contenders that are not called XLA: graphs, and none of them compiled."""
+    tf = pytest.importorskip("tensorflow")
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU")
+    import numpy as np
+
+    from common import framework
+    from common.comparison import make_case
+    from common.parameters import initialise
+
+    made = []
+    function = tf.function
+
+    def recorded(*arguments, **options):
+        made.append(options.get("jit_compile"))
+        return function(*arguments, **options)
+
+    twin = framework.get("tf")
+    parameters = initialise("LSTM", 2, 4, dtype="float32")
+    case = make_case(parameters, np.ones((5, 3, 2)))
+    model = model_of(layer_of("keras.layers", "LSTM"))
+    monkeypatch.setattr(tf, "function", recorded)
+    model.fit(np.ones((5, 3, 2)), np.ones((5, 4)), verbose=0)
+    by_fit, made = made, []
+    for builtin in (False, True):
+        layer = twin.make(parameters, builtin=builtin)
+        for make in (twin.inference, twin.training_step):
+            make(layer, case)()
+            make(layer, case, compiled=True)
+    assert by_fit
+    assert not any(by_fit)
+    assert len(made) == 8
+    assert not any(made[::2])
+    assert all(made[1::2])
+
+
 CELLS = ("SimpleRNN", "LSTM", "GRU")
 
 

@@ -341,6 +341,7 @@ TASKS = ["names", "text", "adding"]
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     pytest.importorskip("faker")
+    pytest.importorskip("torch")  # TensorFlow builds a graph for each run, which takes seconds
     return every_valid_one(tmp_path_factory.mktemp("valid"), TASKS)
 
 
@@ -547,7 +548,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
 
     chance, path, counts = random.Random(0), tmp_path / "changed.json", Counter()
     (tmp_path / "valid.json").write_text(json.dumps(report()))
-    for _ in range(200):
+    for _ in range(120):
         changed = report()
         what = [change_json(chance, changed) for _ in range(chance.choice([1, 1, 2]))]
         path.write_text(dumped(changed))
@@ -558,7 +559,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
         assert ran.exit_code == 0 or len(ran.stderr.splitlines()) == 1, (what, ran.stderr)
         assert "\x1b" not in ran.output
         assert time.process_time() - begun < SECONDS
-    assert min(counts[0], counts[2]) > 50
+    assert min(counts[0], counts[2]) > 30
 
 
 @pytest.mark.parametrize(("kind", "said"), KINDS)

@@ -74,13 +74,11 @@ def as_state(name: str, cell: CellName, units: int, state: Any, dtype: str) -> d
     parts = {}
     for part, tensor in zip(names, tensors, strict=True):
         each = as_float(f"{name} {part}", tensor, dtype)
-        given = each.shape
+        given, widths = each.shape, (units, None) if part == "h" else (units, None, 1)
         each = tf.reshape(each, [1, -1]) if given.rank in (0, 1) else each
-        if each.shape.rank not in (2, None) or (
-            each.shape[-1] not in (units, None) and (part == "h" or each.shape[-1] != 1)
-        ):
+        if each.shape.rank not in (2, None) or each.shape[-1] not in widths:
             raise ValueError(f"{name} {part} should have shape (batch, {units}), got {tuple(given)}")
-        parts[part] = tf.ensure_shape(each, [None, None])
+        parts[part] = tf.ensure_shape(each, [None, None]) if given.rank is None else each
     return parts
 
 

@@ -1,0 +1,639 @@
+"""Every command beside every fault: what may go wrong around a command loses no report and is called by its name.
+
+The work itself is stood in for here, and so are the frameworks; `test_comparison.py`, `test_tasks.py` and `test_benchmarks.py`
+run the commands as they are.
+"""
+
+import errno
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+for package in ("typer", "safetensors", "matplotlib", "scipy"):
+    pytest.importorskip(package)
+
+from typer.testing import CliRunner
+
+import benchmarks.__main__ as bench
+from benchmarks import comparing, runs
+from common import cli, comparison, experiments, figures, framework, gradients, lockstep, machine, prediction
+from common.comparison import Deviations, PairRow, TimeRow
+from common.files import write_bytes
+from common.tasks import problems
+from common.training import Snapshot
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+# Stand-ins
+
+
+def report_of(name):
+    return json.loads((DOCS / name).read_text())
+
+
+def compared(settings, progress, prepared):
+    rows = [PairRow("LSTM", "rnn_torch", "oracle", Deviations(1e-16, 2e-16, 3e-16), Deviations(1, 1, 1), True)]
+    times = [TimeRow("LSTM", "rnn_torch", 1.0, 2.0, 2.0, 1.9, 2.1)]
+    return comparison.Report(settings, {}, rows, times, {"versions": {"numpy": "2"}})
+
+
+def trained(twin, problem, run, device):
+    scores = dict.fromkeys(problem.lower_is_better, 0.5)
+    curves = dict(losses=[2.0, 1.0], norms=[1.0, 1.0], epochs=[])
+    about = dict(problem=problem.name, framework=twin.name, cell=run.about["cell"], seed=0, parameters=7)
+    return experiments.Outcome(**about, scores=scores, seconds=1.0, updates=2, **curves)
+
+
+def benchmarked(settings, progress, prepared):
+    found = report_of("benchmarks/benchmarks.json")
+    del found["passed"], found["format"]
+    return runs.Report.from_dict(found)
+
+
+def twin(name):
+    return SimpleNamespace(
+        name=name, package=f"rnn_{name}", builtin_package=name, devices=lambda: ("cpu",), versions=dict, set_threads=id
+    )
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a command is called, where its work is done and what that gives, and the files that it writes into its folder."""
+
+    app: object
+    arguments: str
+    place: object
+    work: str
+    gives: object
+    files: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "compare": Command(
+        cli.app, "compare --data gaussian --output OUT/report.json", cli, "compare", compared, ("report.json",)
+    ),
+    "train": Command(
+        cli.app,
+        "train adding --setting tiny --cell GRU --framework torch --output OUT",
+        experiments,
+        "train",
+        trained,
+        ("results.json", "results.md", "curves.svg", "curves.png"),
+    ),
+    "resume": Command(cli.app, "resume CHECKPOINTS/adding", experiments, "train", trained),
+    "predict": Command(
+        cli.app, "predict CHECKPOINTS/text Über", prediction, "answer", lambda *_: ["Übermäßig \udcff � [red]"]
+    ),
+    "lockstep": Command(
+        cli.app,
+        "lockstep --output OUT",
+        lockstep,
+        "measure",
+        lambda *_, **__: report_of("training/lockstep.json"),
+        ("lockstep.json", "lockstep.svg", "lockstep.png"),
+    ),
+    "gradients": Command(
+        cli.app,
+        "gradients --output OUT",
+        gradients,
+        "measure",
+        lambda *_, **__: report_of("training/gradients.json"),
+        ("gradients.json", "gradients.svg", "gradients.png"),
+    ),
+    "benchmarks": Command(
+        bench.app,
+        "--output OUT",
+        bench,
+        "run",
+        benchmarked,
+        ("benchmarks.json", "benchmarks.md", *bench.FIGURES),
+    ),
+    "benchmarks list": Command(bench.app, "list", bench, "Table", bench.Table),
+    "benchmarks compare": Command(
+        bench.app,
+        f"compare {DOCS}/benchmarks/benchmarks.json {DOCS}/benchmarks/benchmarks.json",
+        comparing,
+        "changes",
+        comparing.changes,
+    ),
+}
+
+
+def stand_ins(command, work):
+    """Patches: no framework is imported, no recordings are read, and the work is another."""
+    stack = ExitStack()
+    for module in (comparison, framework, cli):
+        stack.enter_context(mock.patch.object(module, "installed", return_value=("torch", "tf")))
+    for module in (comparison, framework):
+        stack.enter_context(mock.patch.object(module, "get", twin))
+    stack.enter_context(mock.patch.object(lockstep, "recordings"))
+    for room in ("training_curves", "drift", "gradient_flow"):
+        stack.enter_context(mock.patch.object(figures, room))
+    stack.enter_context(mock.patch.object(figures, "save", drawn))
+    stack.enter_context(mock.patch.object(bench.plots, "draw", all_drawn))
+    stack.enter_context(mock.patch.object(command.place, command.work, work))
+    return stack
+
+
+def drawn(figure, name, folder):
+    """Figures, which take seconds to draw."""
+    return [write_bytes(b"a figure" * 100, folder / f"{name}.{form}") for form in ("svg", "png")]
+
+
+def all_drawn(report, folder):
+    return [path for name in ("ratios", "limit", "growth") for path in drawn(None, name, folder)]
+
+
+def write_checkpoints(folder):
+    for task in ("adding", "text"):
+        problem = problems(task, "tiny")[0]
+        run = experiments.make_run(problem, "GRU", 0, task=task, setting="tiny", folder=folder / task)
+        run.save(Snapshot(run.weights, {}, {}), "torch")
+
+
+def raising(error):
+    def work(*_, **__):
+        raise error
+
+    return work
+
+
+# The faults
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, and how the command is to end.
+
+    Attributes:
+        status: of the process.
+        error: what standard error holds; nothing else, and of `status` 2 and 130 in one line.
+        work: what the work does instead of its own. Default none: it is done.
+        stdout, stderr: `"pipe"`, `"gone"` (its reader has ended), `"full"`, `"closed"`.
+        encoding: of standard output.
+        room: how many bytes a file may have. Default any.
+        written, printed: whether the files are there, and whether the report is printed.
+    """
+
+    status: int = 0
+    error: str = ""
+    work: object = None
+    stdout: str = "pipe"
+    stderr: str = "pipe"
+    encoding: str = "utf-8"
+    room: int | None = None
+    written: bool = True
+    printed: bool = True
+
+
+FAULTS = {
+    "none": Fault(),
+    "ASCII": Fault(encoding="ascii"),
+    "Latin-1": Fault(encoding="latin-1"),
+    "head": Fault(stdout="gone", printed=False),
+    "full device": Fault(2, "standard output cannot be written", stdout="full", printed=False),
+    "closed stdout": Fault(stdout="closed", printed=False),
+    "full stderr": Fault(stderr="full"),
+    "closed stderr": Fault(stderr="closed"),
+    "head of both": Fault(stdout="gone", stderr="gone", printed=False),
+    "full disk": Fault(2, "cannot write OUT", room=100, written=False),
+    "full disk in the work": Fault(2, "No space left", raising(OSError(errno.ENOSPC, "No space left")), written=False),
+    "no memory": Fault(2, "memory does not suffice: 1 PiB", raising(MemoryError("1 PiB")), written=False),
+    "Ctrl-C": Fault(130, "stopped", raising(KeyboardInterrupt()), written=False),
+    "Ctrl-C unheard": Fault(130, "", raising(KeyboardInterrupt()), stderr="full", written=False),
+    "a ValueError of ours": Fault(3, "ValueError: ours", raising(ValueError("ours")), written=False),
+    "a TypeError of ours": Fault(3, "TypeError: ours", raising(TypeError("ours")), written=False),
+    "an import of ours": Fault(
+        3, "No module named 'x'", raising(ModuleNotFoundError("No module named 'x'")), written=False
+    ),
+}
+# A disk is full only for a command that writes.
+TABLE = [
+    (name, fault) for name, command in COMMANDS.items() for fault in FAULTS if command.files or fault != "full disk"
+]
+
+
+def drive(name, folder):
+    """The command beside each fault, in a process of its own each; run by a process without frameworks."""
+    command = COMMANDS[name]
+
+    def arguments(place):
+        place.mkdir()
+        return [each.replace("OUT", str(place)).replace("CHECKPOINTS", folder) for each in command.arguments.split()]
+
+    with stand_ins(command, command.gives):  # once before, so that all that is imported late is there
+        CliRunner().invoke(command.app, arguments(Path(folder, "before")))
+    for fault in (fault for each, fault in TABLE if each == name):
+        given = arguments(Path(folder, fault))
+        (read_out, out), (read_error, error) = os.pipe(), os.pipe()
+        if not os.fork():
+            os.close(read_out), os.close(read_error)
+            streams(FAULTS[fault], out, error)
+            sys.argv = ["program", *given]
+            with stand_ins(command, FAULTS[fault].work or command.gives):
+                os._exit(ended(lambda: cli.terminal.main(command.app)))
+        os.close(out), os.close(error)
+        for stream, number in (("stdout", read_out), ("stderr", read_error)):
+            with open(number, "rb") as pipe:
+                Path(folder, f"{fault}.{stream}").write_bytes(pipe.read())
+        status = os.waitstatus_to_exitcode(os.wait()[1])
+        Path(folder, f"{fault}.status").write_text(str(status))
+
+
+def ended(main):
+    """The status of a process whose whole program this is: Python ends with 120 where the rest cannot be written."""
+    status = None
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+    try:
+        sys.stdout.flush(), sys.stderr.flush()
+    except OSError:
+        status = 120
+    return status or 0
+
+
+def streams(fault, out, error):
+    """Make the two standard streams of this process what a fault wants them to be."""
+    for number, name, kind, pipe in ((1, "stdout", fault.stdout, out), (2, "stderr", fault.stderr, error)):
+        if kind in ("full", "gone"):
+            os.close(pipe)
+            pipe = os.open("/dev/full", os.O_WRONLY) if kind == "full" else nobody_reads()
+        os.dup2(pipe, number)
+        os.close(pipe)
+        if kind == "closed":
+            os.close(number)
+        stream = None if kind == "closed" else io.TextIOWrapper(io.FileIO(number, "w", closefd=False), fault.encoding)
+        setattr(sys, name, stream)
+    if fault.room is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.room, fault.room))
+
+
+def nobody_reads():
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+DRIVER = "import sys; sys.path.insert(0, sys.argv[1]); import test_commands; test_commands.drive(*sys.argv[2:])"
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory):
+    """A function that runs a command beside all faults, once, and names the folder with what came of it."""
+
+    @cache
+    def run(name):
+        folder = tmp_path_factory.mktemp("commands")
+        write_checkpoints(folder)
+        command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), name, str(folder)]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"})
+        assert ran.returncode == 0, ran.stderr
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "fault"), TABLE)
+def test_every_command_beside_every_fault(name, fault, driven):
+    folder, expected, command = driven(name), FAULTS[fault], COMMANDS[name]
+    status, out, error = ((folder / f"{fault}.{each}").read_bytes() for each in ("status", "stdout", "stderr"))
+    assert int(status) == expected.status, (out, error)
+    files = sorted(each.name for each in (folder / fault).iterdir())
+    assert files == (sorted(command.files) if expected.written else [])
+    error = error.decode()
+    assert expected.error.replace("OUT", str(folder / fault)) in error
+    if expected.status in (0, 2, 130):
+        assert error.count("\n") == (1 if expected.error else 0)
+        assert "Traceback" not in error
+    else:
+        assert "Traceback" in error
+    printed = out.decode(expected.encoding)
+    if expected.printed and (expected.work is None):
+        whole = (folder / "none.stdout").read_text(encoding="utf-8")
+        assert len(printed.splitlines()) >= len(whole.splitlines()) - len(command.files) > 0
+        for path in command.files:
+            assert (f"Written: {folder / fault / path}" in printed) == expected.written
+    else:
+        assert not printed
+
+
+def test_what_ascii_cannot_hold_is_said_in_other_words(driven):
+    assert (driven("predict") / "ASCII.stdout").read_text() == "\\xdcberm\\xe4\\xdfig \\udcff ? [red]\n"
+    assert (driven("predict") / "Latin-1.stdout").read_bytes() == "Übermäßig \\udcff ? [red]\n".encode("latin-1")
+    shown = (driven("compare") / "ASCII.stdout").read_text()
+    assert "max|a - b| / max|b|" in shown
+    assert "1.90 - 2.10" in shown
+
+
+def test_a_bound_that_does_not_hold_is_known_by_its_status_alone(tmp_path):
+    """1 with the report printed, and with nobody there to read it."""
+    report = replace(
+        compared(comparison.Settings(), None, None),
+        pairs=[PairRow("LSTM", "a", "b", Deviations(1, 1, 1), Deviations(0, 0, 0), False)],
+    )
+    with stand_ins(COMMANDS["compare"], lambda *_: report):
+        ran = invoke("compare --data gaussian", "--output", tmp_path / "report.json")
+        with mock.patch.object(cli.terminal._Console, "print", raising(BrokenPipeError())):
+            unread = invoke("compare --data gaussian", "--output", tmp_path / "report.json")
+    assert (ran.exit_code, unread.exit_code) == (1, 1)
+    assert "BEYOND" in ran.stdout
+
+
+# What is asked for is checked before the work
+
+
+def invoke(arguments, *more, app=cli.app):
+    return CliRunner().invoke(app, [*arguments.split(), *map(str, more)])
+
+
+HUGE = 10**30
+BAD = {
+    "compare": {
+        "--hidden 10000000": "hidden should be less, got 10000000, which needs at least ",
+        f"--hidden {HUGE}": "hidden should be less, got 1e30, which needs at least 1e",
+        "--hidden 0": "hidden should be at least 1, got 0",
+        f"--batch -{HUGE}": "batch should be at least 1",
+        "--seed -1": "seed should be at least 0, got -1",
+        "--output FILE/x.json": "output should be in a folder that can be written, got FILE/x.json",
+        "--output /proc/x.json": "output should be in a folder that can be written, got /proc/x.json",
+        "--output nowhere/x.json": "output should be in a folder that can be written, got nowhere/x.json",
+        "--output .": "output should be a file, got the folder .",
+        f"--output {'x' * 300}": "File name too long",
+        "--device cuda": "device should be one of cpu, got 'cuda'",
+    },
+    "train": {
+        f"--seeds {HUGE}": "seeds should be less, got 1e30, which needs at least 1e",
+        "--seeds 100000000": "seeds should be less, got 100000000, which needs at least ",
+        "--seeds 0": "seeds should be at least 1, got 0",
+        "--dtype int8": "dtype should be one of float32, float64, got 'int8'",
+        "--setting huge": "setting should be one of tiny, quick, full, got 'huge'",
+        "--output FILE": "output should be a folder, got the file FILE",
+        "--output FILE/x": "output should be a folder, got the file ",
+        "--output /proc/x": "output should be a folder that can be written, got /proc/x",
+        "--output TAKEN": "output should be a folder whose results.json is a file",
+        "--output JOBS": "output should be a folder, got the file",
+        "--device cuda": "device should be one of cpu, got 'cuda'",
+    },
+    "resume": {
+        "--output FILE/x": "output should be a folder, got the file ",
+        "--output /proc/x": "output should be a folder that can be written",
+        "--device cuda": "device should be one of cpu, got 'cuda'",
+    },
+    "predict": {
+        "--seed -1": "seed should be at least 0, got -1",
+        f"--length {HUGE}": "length should be less, got 1e30, which needs at least 1e",
+        "--length 0": "length should be at least 1, got 0",
+        "--temperature -1": "temperature should be 0, or at least 1e-30 and finite, got -1.0",
+        "--temperature nan": "temperature should be 0, or at least 1e-30 and finite, got nan",
+        "--temperature 1e-320": "temperature should be 0, or at least 1e-30 and finite, got 1e-320",
+    },
+    "lockstep": {
+        f"--updates {HUGE}": "updates should be less, got 1e30, which needs at least 1e",
+        "--updates 1000000000000": "updates should be less, got 1e12, which needs at least ",
+        "--updates 0": "updates should be at least 1, got 0",
+        "--output FILE": "output should be a folder, got the file FILE",
+    },
+    "gradients": {"--output FILE/x": "output should be a folder, got the file "},
+    "benchmarks": {
+        f"--threads {HUGE}": "threads should be at most 1024, got 1",
+        "--threads 0": "threads should be at least 1, got 0",
+        "--seconds nan": "seconds should be above 0, got nan",
+        "--seed -1": "seed should be at least 0, got -1",
+        "--measure beauty": "measure should be one of inference, training, got 'beauty'",
+        "--output FILE": "output should be a folder, got the file FILE",
+        "--device cuda --contender rnn_torch": "device should be one of cpu, got 'cuda'",
+    },
+}
+for name, option in (("train", "framework"), ("gradients", "framework"), ("resume", "framework")):
+    BAD[name] |= {f"--{option} jax": "framework should be one of torch, tf, got 'jax'"}
+BAD["predict"] |= {"--framework jax": "framework should be one of torch, tf, got 'jax'"}
+# An option that is set to nothing asks for nothing that there is.
+EMPTY = {
+    "compare": ("cell", "framework", "dtype", "device", "data"),
+    "train": ("cell", "framework", "setting", "dtype", "device"),
+    "resume": ("framework", "device"),
+    "predict": ("framework",),
+    "gradients": ("framework",),
+    "benchmarks": ("workload", "cell", "measure", "contender", "sweep", "dtype", "device"),
+}
+WRONG = [(name, arguments, message) for name, rows in BAD.items() for arguments, message in rows.items()]
+WRONG += [(name, f"--{each} EMPTY", "got ''") for name, options in EMPTY.items() for each in options]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), WRONG)
+def test_what_cannot_be_is_refused_before_the_work(name, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("kept")
+    Path("TAKEN", "results.json").mkdir(parents=True)
+    Path("JOBS").mkdir()
+    Path("JOBS", f"{problems('adding', 'tiny')[0].name.replace(' ', '-')}-torch-GRU-0").write_text("kept")
+    if name in ("resume", "predict"):
+        write_checkpoints(tmp_path)
+    command = COMMANDS[name]
+    begin = [each.replace("CHECKPOINTS/", "") for each in command.arguments.replace("OUT/", "").split()]
+    given = ["" if each == "EMPTY" else each for each in arguments.split()]
+    with stand_ins(command, raising(AssertionError("it works"))):
+        ran = CliRunner().invoke(command.app, [*begin, *given])
+    assert ran.exit_code == 2, ran.output
+    assert message in ran.stderr
+    assert ran.stderr.startswith("benchmarks: " if name == "benchmarks" else "rnn-parity: ")
+    assert ran.stderr.count("\n") == 1
+    assert not ran.stdout
+    assert Path("FILE").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.files] + ["resume"])
+def test_an_output_that_is_nothing_is_refused(name):
+    arguments = [each for each in COMMANDS[name].arguments.split() if not each.startswith("OUT")]
+    arguments = [*arguments, ""] if arguments[-1] == "--output" else [*arguments, "--output", ""]
+    ran = CliRunner().invoke(COMMANDS[name].app, arguments)
+    assert ran.exit_code == 2
+    assert "Invalid value for '--output': should be a path, got ''" in ran.stderr
+
+
+# What is not installed is named with its remedy
+
+MISSING = [
+    (
+        "compare",
+        ("tf",),
+        "--framework torch",
+        "none of the frameworks asked for is installed: torch: pip install '.[torch]'",
+    ),
+    ("compare", (), "", "none of the frameworks asked for is installed: torch, tf: pip install '.[torch]' or '.[tf]'"),
+    ("resume", ("tf",), "", "framework torch is not installed: pip install '.[torch]', or ask for --framework tf"),
+    (
+        "resume",
+        ("torch",),
+        "--framework tf",
+        "framework tf is not installed: pip install '.[tf]', or ask for --framework torch",
+    ),
+    ("predict", ("tf",), "", "framework torch is not installed: pip install '.[torch]', or ask for --framework tf"),
+    ("predict", (), "", "framework torch is not installed: pip install '.[torch]'\n"),
+    ("lockstep", ("torch",), "", "framework tf is not installed: pip install '.[tf]'\n"),
+    ("lockstep", ("tf",), "", "framework torch is not installed: pip install '.[torch]'\n"),
+    ("gradients", (), "", "got neither torch nor tensorflow with keras: pip install '.[torch]' or '.[tf]'"),
+    ("benchmarks", (), "", "torch is not installed; "),
+]
+
+
+@pytest.mark.parametrize(("name", "there", "arguments", "message"), MISSING)
+def test_a_missing_framework_is_named_with_its_remedy(name, there, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_checkpoints(tmp_path)
+    begin = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("--framework torch", "").replace("OUT/", "")
+    with stand_ins(COMMANDS[name], raising(AssertionError("it works"))):
+        for module in (comparison, framework, cli):
+            monkeypatch.setattr(module, "installed", lambda: there)
+        ran = invoke(f"{begin} {arguments}", app=COMMANDS[name].app)
+    assert ran.exit_code == 2
+    assert message in ran.stderr
+    assert "pip install" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+PACKAGES = [
+    (
+        "train",
+        "safetensors",
+        "checkpoints need the package safetensors, which is not installed: pip install '.[tasks]'",
+    ),
+    ("resume", "safetensors", "checkpoints need the package safetensors"),
+    ("predict", "safetensors", "checkpoints need the package safetensors"),
+    *((name, "matplotlib", "the figures need the package matplotlib") for name in ("train", "lockstep", "gradients")),
+    (
+        "compare",
+        "aeon.datasets",
+        "recordings come with the package aeon, which is not installed: pip install '.[data]'",
+    ),
+    ("lockstep", "aeon.datasets", "recordings come with the package aeon"),
+]
+
+
+@pytest.mark.parametrize(("name", "package", "message"), PACKAGES)
+def test_a_missing_package_is_named_with_its_remedy(name, package, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_checkpoints(tmp_path)
+    begin = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("OUT/", "").replace("gaussian", "vowels")
+    recordings = lockstep.recordings
+    monkeypatch.setitem(sys.modules, package, None)
+    with stand_ins(COMMANDS[name], raising(AssertionError("it works"))):
+        lockstep.recordings.side_effect = recordings
+        ran = invoke(begin)
+    assert ran.exit_code == 2, ran.output
+    assert message in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+# Training that is stopped
+
+
+def begin_training(work, *more):
+    with stand_ins(COMMANDS["train"], work):
+        return invoke(COMMANDS["train"].arguments.replace("OUT", "out"), *more)
+
+
+def test_control_c_points_to_a_checkpoint_only_if_there_is_one(tmp_path, monkeypatch):
+    def saves_and_stops(twin, problem, run, device):
+        run.save(Snapshot(run.weights, {}, {}), twin.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    before = begin_training(raising(KeyboardInterrupt()))
+    after = begin_training(saves_and_stops)
+    assert (before.exit_code, after.exit_code) == (130, 130)
+    assert before.stderr == ("rnn-parity: stopped; no checkpoint was written yet, so the same command begins again\n")
+    assert after.stderr == "rnn-parity: stopped; --resume goes on from the checkpoints in out\n"
+    write_checkpoints(tmp_path)
+    with stand_ins(COMMANDS["resume"], raising(KeyboardInterrupt())):
+        elsewhere, here = invoke("resume adding --output new"), invoke("resume adding")
+    with stand_ins(COMMANDS["resume"], saves_and_stops):
+        saved = invoke("resume adding --output new")
+    assert "no checkpoint was written yet, so rnn-parity resume adding begins again" in elsewhere.stderr
+    assert "stopped; rnn-parity resume adding goes on" in here.stderr
+    assert "stopped; rnn-parity resume new goes on" in saved.stderr
+
+
+def test_a_disk_that_fills_up_in_training_says_how_to_go_on(tmp_path, monkeypatch):
+    def saves(twin, problem, run, device):
+        run.save(Snapshot(run.weights, {}, {}), twin.name)
+        with mock.patch.object(os, "fsync", raising(OSError(errno.ENOSPC, "No space left on device"))):
+            run.save(Snapshot(run.weights, {}, {}), twin.name)
+
+    monkeypatch.chdir(tmp_path)
+    ran = begin_training(saves)
+    assert ran.exit_code == 2
+    assert ran.stderr.startswith("rnn-parity: cannot write out/adding-")
+    assert "No space left on device; " in ran.stderr
+
+
+def test_a_bad_checkpoint_is_found_before_other_networks_are_trained(tmp_path, monkeypatch):
+    def saves(twin, problem, run, device):
+        run.save(Snapshot(run.weights, {}, {}), twin.name)
+        return trained(twin, problem, run, device)
+
+    monkeypatch.chdir(tmp_path)
+    assert begin_training(saves, "--seeds", 2).exit_code == 0
+    assert begin_training(saves, "--seeds", 2, "--resume").exit_code == 0
+    last = max(tmp_path.glob("out/*-1/*.json"))
+    last.write_text("{")
+    ran = begin_training(raising(AssertionError("trained")), "--seeds", 2, "--resume")
+    assert ran.exit_code == 2, ran.exception
+    assert ran.stderr.count("\n") == 1
+    assert last.name in ran.stderr
+
+
+def test_a_report_is_printed_though_its_figures_cannot_be_drawn(tmp_path, monkeypatch):
+    """A fault of ours after the work: what was found is not lost by it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(globals(), "drawn", raising(ValueError("ours")))
+    ran = begin_training(trained)
+    assert isinstance(ran.exception, ValueError)
+    assert "rnn_torch GRU" in ran.stdout
+    assert Path("out/results.json").exists()
+
+
+# The machine
+
+
+def test_memory_is_asked_of_the_machine(monkeypatch):
+    assert 2**26 < machine.available_memory() < 2**50
+    monkeypatch.setattr(machine, "available_memory", lambda: 3 * 2**30)
+    machine.check_memory("width", 5, 3 * 2**30)
+    with pytest.raises(
+        ValueError, match=r"^width should be less, got 5, which needs at least 4 GiB of memory where there are 3.0$"
+    ):
+        machine.check_memory("width", 5, 3 * 2**30 + 1)
+
+
+def test_sizes_that_fit_are_not_refused(monkeypatch):
+    """What is counted is less than what a comparison takes: weights, gradients and outputs of the largest cell."""
+    monkeypatch.setattr(comparison, "get", twin)
+    settings = comparison.Settings(("SimpleRNN", "LSTM"), ("torch",), hidden=50, batch=8, data="adding")
+    data = comparison.load("adding")
+    lstm = 4 * (50 * 2 + 50 * 50 + 50)
+    assert comparison._least_memory(settings, data, 1) == 8 * (lstm * 4 + 8 * 50 * 50 * 3)
+
+
+def test_an_unwritable_home_keeps_nothing_from_working(tmp_path):
+    """The package that the recordings come in makes a folder there when asked for them by its own function."""
+    pytest.importorskip("aeon")
+    program = "import common.figures; from common.data import japanese_vowels as load; print(len(load('test')))"
+    home = {**os.environ, "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=home)
+    assert (ran.returncode, ran.stdout) == (0, "370\n"), ran.stderr
