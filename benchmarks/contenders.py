@@ -120,6 +120,8 @@ class _BlockLSTM:
     """TensorFlow's kernel of the whole LSTM, called as a graph."""
 
     def __init__(self, case: Case, conditions: Conditions) -> None:
+        if case.lengths is not None:
+            raise ValueError("is not given sequences of several lengths here")
         import tensorflow as tf
 
         self.tf = tf
@@ -172,6 +174,8 @@ class _OnnxRuntime:
     """ONNX Runtime on a model of the one operator."""
 
     def __init__(self, case: Case, conditions: Conditions) -> None:
+        if case.lengths is not None:
+            raise ValueError("is not given sequences of several lengths here")
         import onnx
         import onnxruntime
 

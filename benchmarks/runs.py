@@ -307,7 +307,8 @@ def case_of(workload: Workload, cell: CellName, settings: Settings) -> Case:
         weights = {name: _to_bfloat16(array) for name, array in parameters.items()}
         parameters = type(parameters)(cell, weights, parameters.reset_after)
         x = _to_bfloat16(x.astype(np.float32))
-    case = make_case(parameters, x, seed=settings.seed)
+    lengths = None if workload.lengths is None else np.array(workload.lengths)
+    case = make_case(parameters, x, lengths, seed=settings.seed)
     if settings.dtype == "bfloat16":
         case = case._replace(state=tuple(map(_to_bfloat16, case.state)), d_outputs=_to_bfloat16(case.d_outputs))
         case = case._replace(d_final=tuple(map(_to_bfloat16, case.d_final)))

@@ -74,7 +74,7 @@ def operations(workload: Workload, cell: CellName, measure: str) -> float:
     ∂L/∂h_{t−1}; the gradient of the input is not asked for.
     """
     of_x, of_h = (
-        2.0 * len(CELLS[cell].gates) * workload.hidden * width * workload.batch * workload.time
+        2.0 * len(CELLS[cell].gates) * workload.hidden * width * workload.steps
         for width in (workload.input, workload.hidden)
     )
     return of_x + of_h if measure == "inference" else 2 * of_x + 3 * of_h

@@ -20,8 +20,9 @@ class Workload:
 
     Args:
         name: under which it can be asked for.
-        batch, time, input, hidden: sequences, steps a sequence, width of x_t and of h_t.
+        batch, time, input, hidden: sequences, steps of the longest, width of x_t and of h_t.
         source: where the sizes were published.
+        lengths: how many steps each sequence has. Default: all of them `time`.
     """
 
     name: str
@@ -30,10 +31,17 @@ class Workload:
     input: int
     hidden: int
     source: str
+    lengths: tuple[int, ...] | None = None
 
     @property
     def sizes(self) -> str:
-        return f"batch {self.batch}, time {self.time}, input {self.input}, hidden {self.hidden}"
+        sizes = f"batch {self.batch}, time {self.time}, input {self.input}, hidden {self.hidden}"
+        return sizes if self.lengths is None else f"{sizes}, {self.steps} steps in all"
+
+    @property
+    def steps(self) -> int:
+        """The steps of all sequences together."""
+        return self.batch * self.time if self.lengths is None else sum(self.lengths)
 
 
 def _deepbench(hidden: int, batch: int, time: int) -> Workload:
@@ -59,6 +67,8 @@ _ALL = [
     _deepbench(1536, 1, 187),
     *(_haste(batch, width) for batch in (1, 32, 64, 128) for width in (64, 128, 256, 512)),
     Workload("flashrnn", 16, 1024, 768, 768, FLASHRNN),
+    Workload("ragged-600x1", 300, 600, 16, 64, "one long sequence packed with many short ones", (600, *[1] * 299)),
+    Workload("ragged-even", 64, 64, 64, 128, "every length from 1 to 64, packed", tuple(range(64, 0, -1))),
 ]
 WORKLOADS = {workload.name: workload for workload in _ALL}
 
