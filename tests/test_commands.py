@@ -301,7 +301,8 @@ def driven(tmp_path_factory):
         folder = tmp_path_factory.mktemp("commands")
         write_checkpoints(folder)
         command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), name, str(folder)]
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"})
+        environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
         assert ran.returncode == 0, ran.stderr
         return folder
 
