@@ -341,6 +341,7 @@ TASKS = ["names", "text", "adding"]
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     pytest.importorskip("faker")
+    pytest.importorskip("torch")  # TensorFlow builds a graph for each run, which takes seconds
     return every_valid_one(tmp_path_factory.mktemp("valid"), TASKS)
 
 
@@ -450,12 +451,15 @@ def test_an_array_is_named(known, tmp_path, changes, said):
     assert one_line(refusal.value)
 
 
-def test_a_position_beyond_the_data_is_refused(known, tmp_path):
-    """Files that fit each other, but not the data: no batch would ever come."""
+@pytest.mark.parametrize("position", [(0, 500, 500), (2, 1, 5), (4, 0, 16)])
+def test_a_position_that_is_not_in_the_data_is_refused(known, tmp_path, position):
+    """Files that fit each other, but not the data, where an epoch has 3 batches: no batch would ever come, or a wrong one."""
     described, arrays = deepcopy(known["own"].described), dict(known["own"].arrays)
-    described["position"] = {"epoch": 0, "batch": 500, "update": 500}
-    described["epochs"] = described["epochs"][:1]
-    arrays |= {f"curves/{name}": np.ones(500) for name in ("losses", "norms")}
+    described["position"] = dict(zip(("epoch", "batch", "update"), position, strict=True))
+    described["epochs"] = [
+        {"update": update, "loss": 1.0, "metric": 0.5} for update in range(1, 1 + max(1, position[0]))
+    ]
+    arrays |= {f"curves/{name}": np.ones(position[-1]) for name in ("losses", "norms")}
     write(tmp_path / "changed.json", described, tensors(arrays))
     (resume,) = known["own"].uses
     with pytest.raises(ValueError, match="position should be in 4 epochs of 3 batches, got Position"):
@@ -547,7 +551,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
 
     chance, path, counts = random.Random(0), tmp_path / "changed.json", Counter()
     (tmp_path / "valid.json").write_text(json.dumps(report()))
-    for _ in range(200):
+    for _ in range(120):
         changed = report()
         what = [change_json(chance, changed) for _ in range(chance.choice([1, 1, 2]))]
         path.write_text(dumped(changed))
@@ -558,7 +562,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
         assert ran.exit_code == 0 or len(ran.stderr.splitlines()) == 1, (what, ran.stderr)
         assert "\x1b" not in ran.output
         assert time.process_time() - begun < SECONDS
-    assert min(counts[0], counts[2]) > 50
+    assert min(counts[0], counts[2]) > 30
 
 
 @pytest.mark.parametrize(("kind", "said"), KINDS)
