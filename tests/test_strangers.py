@@ -451,12 +451,15 @@ def test_an_array_is_named(known, tmp_path, changes, said):
     assert one_line(refusal.value)
 
 
-def test_a_position_beyond_the_data_is_refused(known, tmp_path):
-    """Files that fit each other, but not the data: no batch would ever come."""
+@pytest.mark.parametrize("position", [(0, 500, 500), (2, 1, 5), (4, 0, 16)])
+def test_a_position_that_is_not_in_the_data_is_refused(known, tmp_path, position):
+    """Files that fit each other, but not the data, where an epoch has 3 batches: no batch would ever come, or a wrong one."""
     described, arrays = deepcopy(known["own"].described), dict(known["own"].arrays)
-    described["position"] = {"epoch": 0, "batch": 500, "update": 500}
-    described["epochs"] = described["epochs"][:1]
-    arrays |= {f"curves/{name}": np.ones(500) for name in ("losses", "norms")}
+    described["position"] = dict(zip(("epoch", "batch", "update"), position, strict=True))
+    described["epochs"] = [
+        {"update": update, "loss": 1.0, "metric": 0.5} for update in range(1, 1 + max(1, position[0]))
+    ]
+    arrays |= {f"curves/{name}": np.ones(position[-1]) for name in ("losses", "norms")}
     write(tmp_path / "changed.json", described, tensors(arrays))
     (resume,) = known["own"].uses
     with pytest.raises(ValueError, match="position should be in 4 epochs of 3 batches, got Position"):
