@@ -38,10 +38,62 @@ def apply(W: Tensor | Dropped, x: Tensor) -> Tensor:
     return tf.matmul(x, W)
 
 
-def as_float(x: Tensor, dtype: str) -> Tensor:
-    """Integer inputs in the layer's type, as in Keras, whose products promote them; others as they are."""
+def as_real(name: str, x: Tensor) -> Tensor:
+    """`x` as a tensor; complex numbers are refused, which a cast would cut to their real parts.
+
+    Raises:
+        TypeError: complex numbers.
+    """
     x = tf.convert_to_tensor(x)
-    return x if x.dtype.is_floating else tf.cast(x, dtype)
+    if x.dtype.is_complex:
+        raise TypeError(f"{name} should hold real numbers, got {x.dtype.name}")
+    return x
+
+
+def as_float(name: str, x: Tensor, dtype: str) -> Tensor:
+    """`x` in the type that a layer computes in, in which Keras's own layers return what they compute of any other."""
+    return tf.cast(as_real(name, x), dtype)
+
+
+def as_state(name: str, cell: CellName, units: int, state: Any, dtype: str) -> dict[str, Tensor]:
+    """What a caller gives as a state, by its parts' names: h or, of an LSTM, h and c.
+
+    Each is `(batch, units)` or, as in Keras, whatever can be broadcast to that; h is multiplied by a matrix and so has
+    to have `units` columns.
+
+    Raises:
+        TypeError: complex numbers.
+        ValueError: too many tensors or too few, or one of a wrong shape.
+    """
+    tensors, names = list(state) if isinstance(state, (list, tuple)) else [state], CELLS[cell].states
+    if len(tensors) != len(names):
+        raise ValueError(
+            f"{name} should be [{', '.join(names)}], each (batch, {units}), got {len(tensors)} tensors of shapes "
+            f"{[tuple(keras.ops.shape(each)) for each in tensors]}"
+        )
+    parts = {}
+    for part, tensor in zip(names, tensors, strict=True):
+        each = as_float(f"{name} {part}", tensor, dtype)
+        given, widths = each.shape, (units, None) if part == "h" else (units, None, 1)
+        each = tf.reshape(each, [1, -1]) if given.rank in (0, 1) else each
+        if each.shape.rank not in (2, None) or each.shape[-1] not in widths:
+            raise ValueError(f"{name} {part} should have shape (batch, {units}), got {tuple(given)}")
+        parts[part] = tf.ensure_shape(each, [None, None]) if given.rank is None else each
+    return parts
+
+
+def common_batch(operands: Mapping[str, Tensor]) -> int | None:
+    """The batch that all operands have or, where theirs is 1, are broadcast to; None if it is not known yet.
+
+    Raises:
+        ValueError: two of them have different ones.
+    """
+    batches = {name: each.shape[0] if each.shape.rank else None for name, each in operands.items()}
+    several = {batch for batch in batches.values() if batch not in (1, None)}
+    if len(several) > 1:
+        given = ", ".join(f"{batch} of {name}" for name, batch in batches.items())
+        raise ValueError(f"{', '.join(batches)} should have the same batch, or 1, got {given}")
+    return several.pop() if several else None if None in batches.values() else 1
 
 
 def simple_rnn_step(w: SimpleRNNWeights, x_t: Tensor, state: State, *, activation: Activation = tf.tanh) -> State:
@@ -148,15 +200,25 @@ class Recurrence:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def step(self) -> Step:
-        """The cell's equations with these weights and options: from x_t and the state before to the state after."""
-        w = gate_weights(self.cell, *self.packed, reset_after=self.reset_after)
-        w = w._replace(**{name: Dropped(getattr(w, name), mask) for name, mask in self.masks.items()})
+        """The cell's equations with these weights and options: from x_t and the state before to the state after.
+
+        In low precision the weights are cast at each step, so that their gradients, which are sums over all steps, are
+        added up in float32.
+        """
+        packed = [tf.cast(each, tf.float32) if each.dtype.size < 4 else each for each in self.packed]
+        kept = gate_weights(self.cell, *packed, reset_after=self.reset_after)
         options: dict[str, Any] = {"activation": self.activation}
         if self.cell != "SimpleRNN":
             options["recurrent_activation"] = self.recurrent_activation
         if self.cell == "GRU":
             options["reset_after"] = self.reset_after
-        return lambda x_t, state: STEPS[self.cell](w, x_t, state, **options)
+
+        def step(x_t: Tensor, state: State) -> State:
+            w = kept._replace(**{name: tf.cast(W, x_t.dtype) for name, W in kept._asdict().items()})
+            w = w._replace(**{name: Dropped(getattr(w, name), mask) for name, mask in self.masks.items()})
+            return STEPS[self.cell](w, x_t, state, **options)
+
+        return step
 
 
 # The constructor arguments that initialise, regularise and constrain each weight.
@@ -261,11 +323,12 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
 
     def call(self, inputs: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
         """One step: `(h, state)` from an input `(batch, features)` and a state, `h` or a list of states."""
-        inputs = self.drop_inputs(as_float(inputs, self.compute_dtype), training)
-        nested = isinstance(states, (list, tuple))
-        state = tuple(states) if nested else (states,)
+        inputs = self.drop_inputs(as_float("inputs", inputs, self.compute_dtype), training)
+        parts = as_state("states", self.cell, self.units, states, self.compute_dtype)
+        common_batch({"inputs": inputs, **parts})
+        state = tuple(parts.values())
         after = self.recurrence(inputs, state[0], training).step()(inputs, state)
-        return after[0], list(after) if nested else after[0]
+        return after[0], list(after) if isinstance(states, (list, tuple)) else after[0]
 
     def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
         sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
@@ -282,6 +345,14 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         config |= {name: modules[name.split("_")[-1]].serialize(getattr(self, name)) for name in PLUGINS}
         plain = ("use_bias", "dropout", "recurrent_dropout", "seed", *self.own_options)
         return {**super().get_config(), **config, **{name: getattr(self, name) for name in plain}}
+
+
+def own_equations(cell: Any) -> bool:
+    """Whether a cell runs the equations above, and not a step of the user's own or of another package."""
+    steps = ("call", "recurrence", "drop_inputs")
+    return isinstance(cell, _Cell) and all(
+        getattr(getattr(cell, name), "__func__", None) is getattr(_Cell, name) for name in steps
+    )
 
 
 def arguments(local: dict[str, Any]) -> dict[str, Any]:

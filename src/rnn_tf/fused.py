@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -50,12 +52,19 @@ def leaves(recurrence: Recurrence, valid: Tensor | None = None) -> str | None:
     """What about a case this engine leaves to `reference`; None for the cases that it takes."""
     if recurrence.masks:
         return "dropout with a mask for each gate"
+    if valid is not None and valid.shape[-1] != 1:
+        return "a mask for each unit"
     activations = [recurrence.activation] + [recurrence.recurrent_activation] * (recurrence.cell != "SimpleRNN")
-    if any(activation not in BACKWARD for activation in activations):
+    if not all(is_one_of(activation, BACKWARD) for activation in activations):
         return "activations other than tanh, σ, relu and the identity"
-    if valid is not None and any(activation not in BOUNDED for activation in activations):
+    if valid is not None and not all(is_one_of(activation, BOUNDED) for activation in activations):
         return "relu or the identity, and padding, on which an unbounded state may overflow"
     return None
+
+
+def is_one_of(activation: Any, known: Iterable[Any]) -> bool:
+    """By identity: a user's activation need not have a hash, or an equality."""
+    return any(activation is each for each in known)
 
 
 # Padding and gaps
@@ -91,7 +100,9 @@ def _run(recurrence: Recurrence, x: Tensor, state: State, all_states: bool, unro
     kernel = kernel_of(recurrence, unroll)
     tensors = tuple(map(tf.convert_to_tensor, (x, *state, *recurrence.packed)))
     eagerly = tf.executing_eagerly() and not unroll and not pack_tangents(tensors).tangents
-    forward, backward = (kernel.graph_forward, kernel.graph_backward) if eagerly else (kernel.forward, kernel.backward)
+    forward, backward = kernel.forward, kernel.backward
+    if eagerly:
+        forward, backward = (partial(kernel.call, graph) for graph in (kernel.graph_forward, kernel.graph_backward))
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def run(x: Tensor, *tensors: Tensor) -> Any:
@@ -100,6 +111,7 @@ def _run(recurrence: Recurrence, x: Tensor, state: State, all_states: bool, unro
 
         # Of operations that can be differentiated again, on tensors that depend on the inputs by such operations.
         def gradient(*d_returned: Tensor) -> Any:
+            d_returned = tuple(map(tf.convert_to_tensor, d_returned))  # tf.gather's come as tf.IndexedSlices
             d_history, d_final = d_returned[:returned], d_returned[returned:]
             gradients = backward(packed, x, state, history, gates, d_history, d_final)
             for gradient, tensor in zip(gradients, (x, *tensors), strict=True):

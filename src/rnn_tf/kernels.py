@@ -11,12 +11,17 @@ In what follows `a_q` is the pre-activation of gate q, and `d_q` is ∂L/∂q.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+# Not exported by TensorFlow, but the only way to see that a tape is at work.
+from tensorflow.python.eager.record import could_possibly_record
 
 from common.parameters import CellName
 from rnn_tf.cells import Activation, Recurrence, State, Tensor, gate_weights
@@ -25,7 +30,8 @@ from rnn_tf.cells import Activation, Recurrence, State, Tensor, gate_weights
 BACKWARD: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
     keras.activations.tanh: lambda d_y, y: tf.raw_ops.TanhGrad(y=y, dy=d_y),
     keras.activations.sigmoid: lambda d_y, y: tf.raw_ops.SigmoidGrad(y=y, dy=d_y),
-    keras.activations.relu: lambda d_y, y: tf.raw_ops.ReluGrad(gradients=d_y, features=y),
+    # Not ReluGrad, which multiplies by 0: an infinite gradient does not reach a unit that is off.
+    keras.activations.relu: lambda d_y, y: tf.where(y > 0, d_y, tf.zeros_like(d_y)),
     keras.activations.linear: lambda d_y, y: d_y,
 }
 
@@ -50,6 +56,13 @@ def _transposed_product(x: Tensor, d_a: Tensor) -> Tensor:
     """Σ_t x_t ∂L/∂a_t, the gradient of the matrix that multiplies x_t."""
     x, d_a = (tf.reshape(each, [-1, tf.shape(each)[-1]]) for each in (x, d_a))
     return tf.matmul(x, d_a, transpose_a=True)
+
+
+def _sum_over_steps(d_a: Tensor) -> Tensor:
+    """Σ_t ∂L/∂a_t, the gradient of a bias, added up in float32 at least."""
+    if d_a.dtype.size >= 4:
+        return tf.reduce_sum(d_a, [0, 1])
+    return tf.cast(tf.reduce_sum(tf.cast(d_a, tf.float32), [0, 1]), d_a.dtype)
 
 
 def _scan(
@@ -101,10 +114,23 @@ class Kernel:
         self.reset_after = reset_after
         self.activation, self.activation_backward = activation, BACKWARD[activation]
         self.recurrent_activation, self.recurrent_backward = recurrent_activation, BACKWARD[recurrent_activation]
+        # ∂L/∂y by a factor with f'(a) in it; as in BACKWARD, a relu that is off lets nothing through.
+        relu = keras.activations.relu in (activation, recurrent_activation)
+        self.scaled = tf.math.multiply_no_nan if relu else tf.multiply
         self.unroll = unroll
         # For callers without a graph: eagerly a loop takes milliseconds a step.
         self.graph_forward = tf.function(self.forward, autograph=False, reduce_retracing=True)
         self.graph_backward = tf.function(self.backward, autograph=False, reduce_retracing=True)
+        self.lock = threading.Lock()
+
+    def call(self, graph: Callable[..., Any], *arguments: Any) -> Any:
+        """Call `graph_forward` or `graph_backward`: under a tape, one thread at a time.
+
+        TensorFlow writes the derivative of a graph's loop when the graph is first called under a tape, and two threads
+        that do so at once spoil the graph for good.
+        """
+        with self.lock if could_possibly_record() else contextlib.nullcontext():
+            return graph(*arguments)
 
     def weights(self, packed: Sequence[Tensor]) -> Any:
         return gate_weights(self.cell, *packed, reset_after=self.reset_after)
@@ -148,7 +174,7 @@ class Kernel:
         d_recurrent_kernel = tf.concat(
             [_transposed_product(h, d) for h, d in zip(operands, d_recurrent, strict=True)], 1
         )
-        d_biases = [tf.concat([tf.reduce_sum(d, [0, 1]) for d in each], 0) for each in (d_inputs, d_recurrent)]
+        d_biases = [tf.concat([_sum_over_steps(d) for d in each], 0) for each in (d_inputs, d_recurrent)]
         d_packed = [d_kernel, d_recurrent_kernel]
         if len(packed) == 3:
             d_packed.append(tf.stack(d_biases) if len(packed[2].shape) == 2 else d_biases[0])
@@ -225,7 +251,7 @@ class LSTMKernel(Kernel):
         d_history: State,
         d_final: State,
     ) -> list[Tensor]:
-        w = self.weights(packed)
+        w, scaled = self.weights(packed), self.scaled
         W_hi, W_hf, W_hc, W_ho = map(tf.transpose, (w.W_hi, w.W_hf, w.W_hc, w.W_ho))
         i, f, c_tilde, o = gates
         tanh_c = self.activation(history[1])
@@ -238,8 +264,9 @@ class LSTMKernel(Kernel):
         def step(d_state: State, given: State) -> tuple[State, State]:
             (d_h, d_c), (c_by_i, c_by_f, c_by_c, h_by_o, h_by_c, f_t, d_h_t, *d_c_t) = d_state, given
             d_h = d_h + d_h_t
-            d_c = tf.add_n([d_c, d_h * h_by_c, *d_c_t])
-            d_a_i, d_a_f, d_a_c, d_a_o = d_c * c_by_i, d_c * c_by_f, d_c * c_by_c, d_h * h_by_o
+            d_c = tf.add_n([d_c, scaled(d_h, h_by_c), *d_c_t])
+            d_a_i, d_a_f, d_a_c = scaled(d_c, c_by_i), scaled(d_c, c_by_f), scaled(d_c, c_by_c)
+            d_a_o = scaled(d_h, h_by_o)
             d_h_before = tf.add_n(
                 [tf.matmul(d_a_i, W_hi), tf.matmul(d_a_f, W_hf), tf.matmul(d_a_c, W_hc), tf.matmul(d_a_o, W_ho)]
             )
@@ -266,7 +293,7 @@ class GRUKernel(Kernel):
             r_t = σ(a_r + tf.matmul(h, w.W_hr))
             q_t = _product(h, w.W_hn, w.b_hn)
             n_tilde = tanh(a_n + r_t * q_t)
-            h_t = n_tilde + z_t * (h - n_tilde)  # (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}
+            h_t = (1 - z_t) * n_tilde + z_t * h
             return (h_t,), (h_t, z_t, r_t, n_tilde, q_t)
 
         matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
@@ -284,7 +311,7 @@ class GRUKernel(Kernel):
         d_history: State,
         d_final: State,
     ) -> list[Tensor]:
-        w = self.weights(packed)
+        w, scaled = self.weights(packed), self.scaled
         W_hz, W_hr, W_hn = map(tf.transpose, (w.W_hz, w.W_hr, w.W_hn))
         z, r, n_tilde, q = gates
         h_before = _before(history[0], state[0])
@@ -296,7 +323,8 @@ class GRUKernel(Kernel):
         def step(d_state: State, given: State) -> tuple[State, State]:
             (d_h,), (h_by_z, h_by_r, h_by_n, h_by_q, z_t, d_h_t) = d_state, given
             d_h = d_h + d_h_t
-            d_a_z, d_a_r, d_a_n, d_q = d_h * h_by_z, d_h * h_by_r, d_h * h_by_n, d_h * h_by_q
+            d_a_z, d_a_r = scaled(d_h, h_by_z), scaled(d_h, h_by_r)
+            d_a_n, d_q = scaled(d_h, h_by_n), scaled(d_h, h_by_q)
             d_h_before = tf.add_n([d_h * z_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr), tf.matmul(d_q, W_hn)])
             return (d_h_before,), (d_a_z, d_a_r, d_a_n, d_q)
 
@@ -319,7 +347,7 @@ class GRUResetBeforeKernel(Kernel):
             z_t = σ(a_z + tf.matmul(h, w.W_hz))
             r_t = σ(a_r + tf.matmul(h, w.W_hr))
             n_tilde = tanh(a_n + tf.matmul(r_t * h, w.W_hn))
-            h_t = n_tilde + z_t * (h - n_tilde)  # (1 − z_t) ⊙ ñ_t + z_t ⊙ h_{t−1}
+            h_t = (1 - z_t) * n_tilde + z_t * h
             return (h_t,), (h_t, z_t, r_t, n_tilde)
 
         matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
@@ -337,7 +365,7 @@ class GRUResetBeforeKernel(Kernel):
         d_history: State,
         d_final: State,
     ) -> list[Tensor]:
-        w = self.weights(packed)
+        w, scaled = self.weights(packed), self.scaled
         W_hz, W_hr, W_hn = map(tf.transpose, (w.W_hz, w.W_hr, w.W_hn))
         z, r, n_tilde = gates
         h_before = _before(history[0], state[0])
@@ -348,9 +376,9 @@ class GRUResetBeforeKernel(Kernel):
         def step(d_state: State, given: State) -> tuple[State, State]:
             (d_h,), (h_by_z, h_by_n, reset_h_by_r, z_t, r_t, d_h_t) = d_state, given
             d_h = d_h + d_h_t
-            d_a_z, d_a_n = d_h * h_by_z, d_h * h_by_n
+            d_a_z, d_a_n = scaled(d_h, h_by_z), scaled(d_h, h_by_n)
             d_reset_h = tf.matmul(d_a_n, W_hn)
-            d_a_r = d_reset_h * reset_h_by_r
+            d_a_r = scaled(d_reset_h, reset_h_by_r)
             d_h_before = tf.add_n([d_h * z_t, d_reset_h * r_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr)])
             return (d_h_before,), (d_a_z, d_a_r, d_a_n)
 

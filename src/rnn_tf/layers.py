@@ -6,16 +6,64 @@ masks and configuration. What runs over time, `inner_loop`, is an engine's work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from rnn_tf.cells import PLUGINS, GRUCell, LSTMCell, SimpleRNNCell, Tensor, arguments, as_float
+from common.parameters import CELLS
+from rnn_tf.cells import (
+    PLUGINS,
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    State,
+    Tensor,
+    arguments,
+    as_float,
+    as_real,
+    as_state,
+    common_batch,
+    own_equations,
+)
 from rnn_tf.engines import choose
 
 # The arguments of a layer that are not its cell's.
 LAYER_OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "activity_regularizer")
+
+
+def as_mask(mask: Tensor, sequences: Tensor, units: int) -> Tensor:
+    """What a caller gives as a mask, with the axes `(batch, time, 1)` or `(batch, time, units)`.
+
+    Raises:
+        TypeError: complex numbers.
+        ValueError: a wrong shape.
+    """
+    mask = tf.cast(as_real("mask", mask), tf.bool)
+    given, time = mask.shape, sequences.shape[1]
+    mask = mask[:, :, None] if given.rank == 2 else mask
+    expected = f"mask should have shape (batch, {time or 'time'}), or with a third axis of 1 or {units}"
+    right = tf.TensorShape([None, time, None]).is_compatible_with(mask.shape) and mask.shape.rank == 3
+    if not right or mask.shape[2] not in (1, units, None):
+        raise ValueError(f"{expected}, got {tuple(given) if given.rank else given}")
+    if None in (time, mask.shape[1]):
+        time = tf.shape(sequences)[1]
+        tf.debugging.assert_equal(tf.shape(mask)[1], time, f"{expected}, with the time of the sequences")
+        # Compiled programs have no assertions, but reshape only to as many elements as there are.
+        mask = tf.reshape(mask, [sizes(mask)[0], time, sizes(mask)[2]])
+    return mask
+
+
+def sizes(tensor: Tensor) -> list[Any]:
+    """The size of each axis: a number where it is known, else a tensor."""
+    return [tf.shape(tensor)[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
+
+
+def broadcast(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
+    """`tensor` with that shape; as it is if it has."""
+    return tensor if tensor.shape.as_list() == list(shape) else tf.broadcast_to(tensor, shape)
 
 
 class _Layer(keras.layers.RNN):  # type: ignore[misc]
@@ -50,20 +98,27 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         Args:
             sequences: `(batch, time, features)`.
             initial_state: a list of `(batch, units)`.
-            mask: `(batch, time)`, False where a step is to be skipped, or None.
+            mask: `(batch, time)`, or `(batch, time, 1)`, or for each unit `(batch, time, units)`: False where a step
+                is to be skipped. Or None.
             training: whether dropout applies.
+
+        A batch of 1 is broadcast to the others'.
 
         Returns:
             The last output, all outputs, the final states and, with `return_all_states`, all states. The output of a
             skipped step is the one before it, zeros if there is none, or always zeros with `zero_output_for_mask`.
         """
-        state = tuple(initial_state) if isinstance(initial_state, (list, tuple)) else (initial_state,)
-        sequences = self.cell.drop_inputs(as_float(sequences, self.compute_dtype), training)
-        recurrence = self.cell.recurrence(sequences[:, 0], state[0], training)
-        x, valid = self._time_major(sequences), None
-        if mask is not None:
-            mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-            valid = self._time_major(tf.cast(mask, tf.bool)[:, :, None])
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        if not own_equations(self.cell):
+            if self.return_all_states:
+                raise ValueError(
+                    f"return_all_states=True needs a cell of rnn_tf with its own equations, got {type(self.cell).__name__}"
+                )
+            return super().inner_loop(sequences, initial_state, mask, training)
+        sequences = self.cell.drop_inputs(sequences, training)
+        recurrence = self.cell.recurrence(sequences[:, 0], initial_state[0], training)
+        sequences, state, mask = self._broadcast(sequences, initial_state, mask)
+        x, valid = self._time_major(sequences), None if mask is None else self._time_major(mask)
         history, final = choose(self.engine)(
             recurrence, x, state, valid, all_states=self.return_all_states, unroll=self.unroll
         )
@@ -71,8 +126,26 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         if valid is not None:
             output_valid = valid if self.zero_output_for_mask else tf.cumsum(tf.cast(valid, tf.int32)) > 0
             outputs = tf.where(output_valid, outputs, tf.zeros_like(outputs))
+        # In the order of the input: so does `keras.layers.Bidirectional` place the outputs.
+        history = tuple(tf.reverse(states, [0]) for states in history) if self.go_backwards else history
         every = [tf.transpose(states, (1, 0, 2)) for states in history if self.return_all_states]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [*final, *every]
+
+    def _broadcast(
+        self, sequences: Tensor, state: Sequence[Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """Sequences, state and mask with one batch for all of them."""
+        operands = {"sequences": sequences} | dict(zip(CELLS[self.cell.cell].states, state, strict=True))
+        if mask is not None:
+            mask = operands["mask"] = as_mask(mask, sequences, self.units)
+        batch = common_batch(operands)
+        if batch is None:
+            batch = reduce(tf.broadcast_dynamic_shape, [tf.shape(each)[:1] for each in operands.values()])[0]
+        return (
+            broadcast(sequences, [batch, *sizes(sequences)[1:]]),
+            tuple(broadcast(each, [batch, self.units]) for each in state),
+            None if mask is None else broadcast(mask, [batch, *sizes(mask)[1:]]),
+        )
 
     def _time_major(self, batch_major: Tensor) -> Tensor:
         """`(batch, time, …)` as `(time, batch, …)`, from the last step to the first if `go_backwards`."""
@@ -85,6 +158,11 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         """Run the layer over `sequences (batch, time, features)`, as `keras.layers.RNN` documents."""
         if getattr(self, "use_cudnn", "auto") is True:
             raise ValueError("use_cudnn=True was specified, but this layer has no cuDNN engine. Pass use_cudnn='auto'.")
+        if own_equations(self.cell):
+            sequences = as_float("sequences", sequences, self.compute_dtype)
+            if initial_state is not None:
+                state = as_state("initial_state", self.cell.cell, self.units, initial_state, self.compute_dtype)
+                initial_state = list(state.values())
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
@@ -144,7 +222,7 @@ class SimpleRNN(_Layer):
         stateful: start each batch from the final states of the one before. Default False.
         unroll: write the loop out in the graph. Default False.
         return_all_states: return the final states and, after them, every state at every step, each
-            `(batch, time, units)`, in the order of the outputs. Default False.
+            `(batch, time, units)`, in the order of the input. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -219,7 +297,7 @@ class LSTM(_Layer):
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
         return_all_states: return the final states and, after them, every state at every step, each
-            `(batch, time, units)`, in the order of the outputs. Default False.
+            `(batch, time, units)`, in the order of the input. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
@@ -301,7 +379,7 @@ class GRU(_Layer):
         use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
             a layer with True refuses to run.
         return_all_states: return the final states and, after them, every state at every step, each
-            `(batch, time, units)`, in the order of the outputs. Default False.
+            `(batch, time, units)`, in the order of the input. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
         zero_output_for_mask: outputs of skipped steps are zeros, not the output before. Default False.
 
