@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -77,7 +77,9 @@ def of_a_task(task, folder):
         return experiments.train(twin, found, go_on).scores
 
     def ask(path):
-        return prediction.answer(twin, checkpoint.load(path), ["ab"], length=5, temperature=0.7, seed=0)
+        return prediction.answer(
+            twin, checkpoint.load(path), ["ab"], prediction.Options(length=5, temperature=0.7, seed=0)
+        )
 
     return valid(folder, resume, *([ask] if task in (*prediction.SPEAKERS, "text") else []))
 
@@ -464,6 +466,22 @@ def test_a_position_that_is_not_in_the_data_is_refused(known, tmp_path, position
     (resume,) = known["own"].uses
     with pytest.raises(ValueError, match="position should be in 4 epochs of 3 batches, got Position"):
         resume(tmp_path / "changed.json")
+
+
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: np.zeros(7, np.uint8)])
+def test_a_state_of_random_numbers_that_is_none(twin, tmp_path, change):
+    """Of no meaning to us, it is refused by the framework, and the training fails in one line."""
+    numbers = np.random.default_rng(0)
+    data = Sequences("own", tuple(numbers.standard_normal((5, 2)) for _ in range(12)), np.arange(12) % 2)
+    model = Network(Stack("LSTM", 2, 3, layers=2, dropout=0.3), 2, "sequence")
+    recipe = Recipe(epochs=2, batch_size=5, dtype="float64")
+    twin.train(Run(model, recipe, data, initial_weights(model), folder=tmp_path, save_seconds=0))
+    found = checkpoint.load(min(tmp_path.glob("*.json")))
+    states = {name: change(state) for name, state in found.random.items()}
+    about = {"cell": "LSTM"}
+    run = Run(model, recipe, data, initial_weights(model), about=about, resume=replace(found, random=states))
+    outcome = experiments.train(twin, problems("adding", "tiny")[0], run)
+    assert outcome.failed.startswith(f"random {min(states)} should be a state of")
 
 
 def test_a_recipe_of_another_setting_is_refused_before_its_data_are_made(known, tmp_path, monkeypatch):

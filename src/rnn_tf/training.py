@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.checkpoint import BadCheckpoint
 from common.data.batches import Batch, batches
 from common.models import Weights
 from common.recipe import Recipe
@@ -157,7 +158,10 @@ class Trainer:
                 variable.assign(array)
         for name, variable in self._random().items():
             if name in run.resume.random:
-                variable.assign(run.resume.random[name])
+                try:
+                    variable.assign(run.resume.random[name])
+                except ValueError as error:
+                    raise BadCheckpoint(f"random {name} should be a state of Keras's: {error}") from None
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.checkpoint import BadCheckpoint
 from common.data.batches import Batch
 from common.models import Array, Weights
 from common.recipe import Recipe
@@ -125,7 +126,10 @@ class Trainer:
                         self.optimizer.state[parameter]["step"] = torch.tensor(float(run.position.update))
         for name, generator in self._random().items():
             if name in run.resume.random:
-                generator.set_state(torch.from_numpy(run.resume.random[name].copy()))
+                try:
+                    generator.set_state(torch.from_numpy(run.resume.random[name].copy()))
+                except (RuntimeError, TypeError) as error:
+                    raise BadCheckpoint(f"random {name} should be a state of PyTorch's: {error}") from None
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
