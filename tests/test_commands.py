@@ -277,7 +277,11 @@ def streams(fault, out, error):
         os.close(pipe)
         if kind == "closed":
             os.close(number)
-        stream = None if kind == "closed" else io.TextIOWrapper(io.FileIO(number, "w", closefd=False), fault.encoding)
+        stream = (
+            None
+            if kind == "closed"
+            else io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w", closefd=False)), fault.encoding)
+        )
         setattr(sys, name, stream)
     if fault.room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.room, fault.room))
@@ -607,6 +611,17 @@ def test_a_report_is_printed_though_its_figures_cannot_be_drawn(tmp_path, monkey
     assert isinstance(ran.exception, ValueError)
     assert "rnn_torch GRU" in ran.stdout
     assert Path("out/results.json").exists()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_progress_that_cannot_be_shown_ends_no_work(error, monkeypatch):
+    broken = SimpleNamespace(write=raising(error), flush=raising(error), isatty=lambda: False, encoding="utf-8")
+    broken.fileno = raising(io.UnsupportedOperation())
+    monkeypatch.setattr(sys, "stderr", broken)
+    monkeypatch.setattr(cli.terminal, "LINE_SECONDS", 0.0)
+    with cli.terminal.progress_bar(cli.terminal.progress_console()) as progress:
+        progress("half of it", 0.5)
+        progress("all of it", 1.0)
 
 
 # The machine

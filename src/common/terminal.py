@@ -145,7 +145,6 @@ def printing(program: str) -> Iterator[Console]:
     """
     try:
         yield _Console()
-        sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)
     except OSError as error:
