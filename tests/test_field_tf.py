@@ -1,0 +1,957 @@
+"""What users ask of rnn_tf beyond one call of whole tensors, each kind as a table over cells and engines.
+
+Axes of 1, gates held at 0 and 1, types of numbers, infinite gradients, long sums in low precision, first steps in several
+threads, sparse gradients, activations and cells of the user's own, states of both directions, messages, and graphs around a
+layer. What is expected is the built-in layer's number or the equation's.
+"""
+
+import functools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+import rnn_tf
+from cases import FORMS
+from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_tf import fused
+
+UNITS, FEATURES, BATCH, TIME = 4, 2, 3, 5
+NAMES = ["SimpleRNN", "LSTM", "GRU"]
+each_name = pytest.mark.parametrize("name", NAMES)
+each_form = pytest.mark.parametrize("form", FORMS)
+each_engine = pytest.mark.parametrize("engine", list(rnn_tf.ENGINES))
+each_mode = pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+
+
+def draw(*shape, seed=1):
+    return tf.constant(np.random.default_rng(seed).standard_normal(shape))
+
+
+def make(form, engine, units=UNITS, features=FEATURES, **options):
+    """A layer of ours or, with the engine "keras", the built-in one, from the same seed."""
+    cell, reset_after = FORMS[form]
+    options = {"dtype": "float64", "return_sequences": True, "return_state": True, **options}
+    options |= {"reset_after": reset_after} if cell == "GRU" else {}
+    options |= {} if engine == "keras" else {"engine": engine}
+    keras.utils.set_random_seed(0)
+    layer = getattr(keras.layers if engine == "keras" else rnn_tf, cell)(
+        units, bias_initializer="random_normal", recurrent_initializer="glorot_normal", **options
+    )
+    layer.build((None, None, features))
+    return layer
+
+
+def states_of(form):
+    return 2 if form == "LSTM" else 1
+
+
+def weights_of(layer):
+    return [v.value for v in layer.trainable_variables]
+
+
+def assert_close(found, expected, bound=GRADIENT_BOUND):
+    found, expected = tf.nest.flatten(found), tf.nest.flatten(expected)
+    assert [tuple(a.shape) for a in found] == [tuple(b.shape) for b in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert deviation(np.asarray(a), np.asarray(b)) <= bound
+
+
+def weighted(*nested):
+    """A scalar in which every number counts."""
+    tensors = tf.nest.flatten(nested)
+    return tf.add_n([tf.reduce_sum(each * draw(*each.shape, seed=7 + i)) for i, each in enumerate(tensors)])
+
+
+# Axes of 1
+
+# The sizes of input batch, each state's batch (None: no state is given) and the mask (None: none is given).
+AXES = {
+    "input": (1, (3, 3), None),
+    "states": (3, (1, 1), None),
+    "first state": (3, (1, 3), None),
+    "second state": (1, (3, 1), None),
+    "mask's batch": (3, None, (1, 5)),
+    "mask's batch, third axis 1": (3, None, (1, 5, 1)),
+    "mask's third axis": (3, (3, 3), (3, 5, 1)),
+    "mask for each unit": (3, (1, 1), (3, 5, 4)),
+    "mask for each unit, its batch": (3, None, (1, 5, 4)),
+    "all but the mask": (1, None, (3, 5)),
+    "all but the states": (1, (3, 3), (1, 5)),
+    "all": (1, (1, 1), (1, 5)),
+}
+
+
+def operands(form, inputs, states, mask, time=TIME):
+    x = draw(inputs, time, FEATURES)
+    state = [] if states is None else [draw(n, UNITS, seed=3 + i) for i, n in enumerate(states[: states_of(form)])]
+    valid = None if mask is None else tf.constant(np.random.default_rng(5).random(mask) < 0.6)
+    return x, state, valid
+
+
+def run(layer, x, state, valid, graph=False, explicitly=False):
+    """What a layer returns and the gradients; in a graph the shapes are unknown. `explicitly`: broadcast beforehand."""
+    sources = [x, *state]
+
+    def compute(valid, *sources):
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            x, *state = sources
+            if explicitly:
+                batch = max(each.shape[0] for each in [*sources, *([] if valid is None else [valid])])
+                x = tf.broadcast_to(x, [batch, *x.shape[1:]])
+                state = [tf.broadcast_to(each, [batch, UNITS]) for each in state]
+                if valid is not None:
+                    valid = tf.broadcast_to(valid, [batch, *valid.shape[1:]])
+            returned = layer(x, initial_state=list(state) or None, mask=valid)
+            cotangents = [tf.cast(tf.range(tf.size(each)), each.dtype) % 7 - 3 for each in returned]
+            total = tf.add_n(
+                [
+                    tf.reduce_sum(each * tf.reshape(c, tf.shape(each)))
+                    for each, c in zip(returned, cotangents, strict=True)
+                ]
+            )
+        return returned, tape.gradient(total, [*sources, *weights_of(layer)])
+
+    if graph:
+
+        def unknown(tensor):
+            return tf.TensorSpec(
+                [None] * (tensor.shape.rank - 1) + [None if tensor is valid else tensor.shape[-1]], tensor.dtype
+            )
+
+        given = [unknown(each) for each in ([] if valid is None else [valid])]
+        if valid is None:
+            function = tf.function(
+                lambda *s: compute(None, *s), input_signature=[*map(unknown, sources)], autograph=False
+            )
+            return function(*sources)
+        compute = tf.function(compute, input_signature=[*given, *map(unknown, sources)], autograph=False)
+    return compute(valid, *sources)
+
+
+@each_form
+@each_engine
+@each_mode
+@pytest.mark.parametrize("axes", AXES)
+def test_axes_of_1_are_broadcast(form, engine, graph, axes):
+    """As if they had been broadcast by hand: numbers, and gradients summed over what was broadcast."""
+    given = operands(form, *AXES[axes])
+    expected = run(make(form, "keras"), *given, explicitly=True)
+    assert_close(run(make(form, engine), *given, graph), expected)
+
+
+@each_name
+@pytest.mark.parametrize("axes", ["input", "states", "mask's batch", "mask for each unit"])
+def test_keras_broadcasts_them(name, axes):
+    given = operands(name, *AXES[axes])
+    layer = make(name, "keras")
+    assert_close(run(layer, *given), run(layer, *given, explicitly=True))
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"go_backwards": True, "zero_output_for_mask": True},
+        {"unroll": True},
+        {"zero_output_for_mask": True},
+        {"use_bias": False},
+        {"activation": "relu"},
+        {"return_sequences": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("axes", ["mask's batch", "all but the states", "mask for each unit"])
+def test_axes_of_1_with_options(name, engine, options, axes):
+    given = operands(name, *AXES[axes])
+    # Keras's unrolled loop refuses a mask for each unit.
+    theirs = make(name, "keras", **{key: value for key, value in options.items() if key != "unroll"})
+    assert_close(run(make(name, engine, **options), *given), run(theirs, *given, explicitly=True))
+
+
+@each_name
+@each_engine
+def test_axes_of_1_in_every_state_at_every_step(name, engine):
+    x, state, valid = operands(name, 1, (3, 3), (1, 5))
+    layer = make(name, engine, return_all_states=True)
+    returned = layer(x, initial_state=state, mask=valid)
+    wide = layer(tf.repeat(x, 3, 0), initial_state=state, mask=tf.repeat(valid, 3, 0))
+    assert_close(list(returned), list(wide), OUTPUT_BOUND)
+
+
+@each_name
+@each_engine
+def test_axes_of_1_both_directions(name, engine):
+    x, _, valid = operands(name, 3, None, (1, 5))
+    wrapped = []
+    for each in (engine, "keras"):
+        wrapped.append(keras.layers.Bidirectional(make(name, each), dtype="float64"))
+        wrapped[-1].build((None, None, FEATURES))
+    wrapped[0].set_weights(wrapped[1].get_weights())
+    assert_close(wrapped[0](x, mask=valid), wrapped[1](x, mask=valid), OUTPUT_BOUND)
+
+
+@each_name
+@each_engine
+def test_axes_of_1_stateful(name, engine):
+    x, _, valid = operands(name, 3, None, (1, 5))
+    results = []
+    for each in (engine, "keras"):
+        layer = make(name, each)
+        layer = type(layer).from_config(layer.get_config() | {"stateful": True})
+        keras.utils.set_random_seed(0)
+        layer.build((3, None, FEATURES))
+        layer.set_weights(make(name, "keras").get_weights())
+        results.append([layer(x, mask=valid), layer(x, mask=valid)])
+    assert_close(*results, OUTPUT_BOUND)
+
+
+@each_name
+@each_engine
+@each_mode
+def test_one_step_one_unit_one_feature(name, engine, graph):
+    x, valid = draw(1, 1, 1), tf.constant([[True]])
+    state = [draw(1, 1, seed=3 + i) for i in range(states_of(name))]
+    ours, theirs = (make(name, each, units=1, features=1) for each in (engine, "keras"))
+    assert_close(run(ours, x, state, valid, graph), run(theirs, x, state, valid))
+
+
+@each_engine
+def test_a_cell_state_of_one_column_as_in_keras(engine):
+    """c is multiplied entry by entry; h by a matrix, which no broadcasting serves."""
+    x, h = draw(3, 5, FEATURES), draw(3, UNITS, seed=3)
+    for c in (draw(3, 1, seed=4), draw(1, 1, seed=4), draw(UNITS, seed=4)):
+        found, expected = (run(make("LSTM", each), x, [h, c], None) for each in (engine, "keras"))
+        assert_close(found, expected)
+
+
+@each_name
+def test_a_cell_broadcasts(name):
+    results = []
+    for package in (rnn_tf, keras.layers):
+        keras.utils.set_random_seed(0)
+        cell = getattr(package, f"{name}Cell")(UNITS, dtype="float64")
+        cell.build((None, FEATURES))
+        for inputs, states in ((1, 3), (3, 1)):
+            sources = [draw(inputs, FEATURES), *(draw(states, UNITS, seed=3 + i) for i in range(states_of(name)))]
+            with tf.GradientTape() as tape:
+                tape.watch(sources)
+                h, _ = cell(sources[0], sources[1:])
+                total = weighted(h)
+            results.append([h, tape.gradient(total, sources)])
+    assert_close(results[:2], results[2:])
+
+
+# What is refused
+
+X = np.zeros((BATCH, TIME, FEATURES))
+
+
+def zeros(*shapes, dtype="float64"):
+    return [np.zeros(shape, dtype) for shape in shapes]
+
+
+REFUSED = {
+    "mask of another time": ({"mask": np.ones((3, 4), bool)}, r"mask should have shape \(batch, 5\).* got \(3, 4\)"),
+    "mask of one step": ({"mask": np.ones((3, 1), bool)}, r"mask should have shape \(batch, 5\).* got \(3, 1\)"),
+    "mask of 1, 1": ({"mask": np.ones((1, 1), bool)}, r"mask should have shape \(batch, 5\).* got \(1, 1\)"),
+    "longer mask": ({"mask": np.ones((3, 6), bool)}, r"mask should have shape \(batch, 5\).* got \(3, 6\)"),
+    "mask of one axis": ({"mask": np.ones(5, bool)}, r"mask should have shape \(batch, 5\).* got \(5,\)"),
+    "mask of four axes": ({"mask": np.ones((3, 5, 1, 1), bool)}, r"mask should have shape .* got \(3, 5, 1, 1\)"),
+    "mask of another width": ({"mask": np.ones((3, 5, 2), bool)}, r"third axis of 1 or 4, got \(3, 5, 2\)"),
+    "mask of another batch": ({"mask": np.ones((2, 5), bool)}, r"the same batch, or 1, got 3 of sequences.* 2 of mask"),
+    "complex mask": ({"mask": np.ones((3, 5), "complex64")}, "mask should hold real numbers, got complex64"),
+}
+
+
+def refused_states(name):
+    parts, good = (["h", "c"] if name == "LSTM" else ["h"]), (3, UNITS)
+    listed, last = ", ".join(parts), parts[-1]
+    others = [good] * (len(parts) - 1)
+    return {
+        "one more": (
+            zeros(*others, good, good),
+            rf"initial_state should be \[{listed}\].* got {len(parts) + 1} tensors",
+        ),
+        "none": ([], rf"initial_state should be \[{listed}\].* got 0 tensors"),
+        "another width": (
+            zeros(*others, (3, 5)),
+            rf"initial_state {last} should have shape \(batch, 4\), got \(3, 5\)",
+        ),
+        "three axes": (zeros(*others, (1, 3, 4)), rf"initial_state {last} should .* got \(1, 3, 4\)"),
+        "one column of h": (zeros((3, 1), *others), r"initial_state h should have shape \(batch, 4\), got \(3, 1\)"),
+        "another batch": (zeros(*others, (2, 4)), rf"the same batch, or 1, got 3 of sequences.* 2 of {last}"),
+        "complex": (zeros(*others, good, dtype="complex128"), "should hold real numbers, got complex128"),
+    }
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_masks(name, engine, case):
+    call, message = REFUSED[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(name, engine)(X, **call)
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("case", refused_states("LSTM"))
+def test_refused_states(name, engine, case):
+    state, message = refused_states(name)[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(name, engine)(X, initial_state=state)
+
+
+@each_name
+def test_states_that_a_cell_refuses(name):
+    cell = getattr(rnn_tf, f"{name}Cell")(UNITS, dtype="float64")
+    for state, message in refused_states(name).values():
+        message = message.replace("initial_state", "states").replace("sequences", "inputs")
+        with pytest.raises((ValueError, TypeError), match=message):
+            cell(X[:, 0], state)
+    with pytest.raises(TypeError, match="inputs should hold real numbers, got complex128"):
+        cell(X[:, 0] + 1j, zeros(*[(3, UNITS)] * states_of(name)))
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("jit", [False, True])
+def test_refused_masks_of_unknown_shape(name, engine, jit):
+    """When the graph runs; also where it is compiled, and so without assertions."""
+    layer = make(name, engine)
+    signature = [tf.TensorSpec([None, None, FEATURES], tf.float64), tf.TensorSpec([None, None], tf.bool)]
+    function = tf.function(lambda x, mask: layer(x, mask=mask), signature, autograph=False, jit_compile=jit)
+    x = draw(3, 5, FEATURES)
+    assert_close(function(x, tf.ones((3, 5), tf.bool)), layer(x), OUTPUT_BOUND)
+    for shape in ((3, 1), (1, 1), (3, 4), (3, 6), (2, 5)):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            tf.nest.map_structure(np.asarray, function(x, tf.ones(shape, tf.bool)))
+
+
+# Types of numbers
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_input_is_refused(name, engine, dtype):
+    with pytest.raises(TypeError, match=f"sequences should hold real numbers, got {dtype}"):
+        make(name, engine)(tf.cast(draw(3, 5, FEATURES), dtype))
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("autocast", [True, False])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_input_of_another_type(name, engine, policy, autocast, unroll):
+    """Keras's types, and its numbers to the rounding of either type; states are of another type as well."""
+    ours, theirs = (make(name, each, dtype=policy, autocast=autocast, unroll=unroll) for each in (engine, "keras"))
+    for dtype in ("float64", "float32", "float16", "bfloat16", "int32"):
+        x = tf.cast(3 * draw(3, 5, FEATURES), dtype)
+        state = [tf.cast(draw(3, UNITS, seed=3 + i), dtype) for i in range(states_of(name))]
+        found, expected = ours(x, initial_state=state), theirs(x, initial_state=state)
+        assert [each.dtype for each in found] == [each.dtype for each in expected]
+        unit = {"mixed_bfloat16": 2**-7, "mixed_float16": 2**-10, "float32": 2**-22}.get(policy, 2**-50)
+        if not autocast and dtype in ("float16", "bfloat16"):
+            unit = 2**-7  # Keras multiplies in the lower type
+        assert_close([tf.cast(a, "float64") for a in found], [tf.cast(b, "float64") for b in expected], 16 * unit)
+
+
+@each_name
+@each_engine
+def test_input_of_another_type_and_dropout(name, engine):
+    """With autocast=False, where Keras fails: as if the input had been cast."""
+    results = []
+    for dtype in ("float64", "float32"):
+        layer = make(name, engine, dtype="float32", autocast=False, dropout=0.3, recurrent_dropout=0.3, seed=3)
+        results.append(list(layer(tf.cast(draw(3, 5, FEATURES), dtype), training=True)))
+    assert_close(*results, 0.0)
+
+
+# Gates held at 0 and at 1
+
+TYPES = ["bfloat16", "float16", "float32", "float64"]
+GATES = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n"), "GRU-reset-before": ("z", "r", "n")}
+
+
+def held(form, engine, dtype, **values):
+    """A layer some of whose gates have no weights and a bias of ±1e4, so that they are exactly 1 or 0."""
+    layer = make(form, engine, dtype=dtype)
+    kernel, recurrent_kernel, bias = (2 * np.asarray(tf.cast(w, "float64")) for w in layer.get_weights())
+    for gate, value in values.items():
+        columns = slice(GATES[form].index(gate) * UNITS, (GATES[form].index(gate) + 1) * UNITS)
+        kernel[:, columns] = recurrent_kernel[:, columns] = 0
+        if bias.ndim == 2:
+            bias[1, columns] = 0
+        row = bias[0] if bias.ndim == 2 else bias
+        row[columns] = {0: -1e4, 1: 1e4, None: 0.25}[value]
+    layer.set_weights([kernel, recurrent_kernel, bias])
+    return layer
+
+
+def bits(tensor):
+    return np.asarray(tf.cast(tensor, "float64"))
+
+
+def small_state(form, dtype):
+    """From 1e-4 to 1, which rounding would lose in any sum with a number of order 1."""
+    start = [10.0 ** -np.arange(12.0).reshape(3, 4) / (1 + i) for i in range(states_of(form))]
+    return [tf.cast(np.maximum(each, 1e-4 if dtype == "float16" else 1e-11), dtype) for each in start]
+
+
+@each_engine
+@each_mode
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("form", ["GRU", "GRU-reset-before"])
+def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine, graph):
+    """z = 1: h stays, over 50 steps. z = 0: h is ñ, here tanh(0.25) whatever h was."""
+    x = tf.cast(draw(3, 50, FEATURES), dtype)
+    (h,) = small_state(form, dtype)
+    for value, expected in ((1, h), (0, tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype))))):
+        layer = held(form, engine, dtype, z=value, **({} if value else {"n": None}))
+        call = tf.function(layer) if graph else layer
+        outputs, final = call(x, initial_state=[h])
+        if value == 0 and form == "GRU":  # r ⊙ 0 = 0
+            assert np.all(bits(final) == bits(final)[0, 0])
+        assert np.array_equal(bits(outputs), np.repeat(bits(expected)[:, None], 50, 1))
+        assert np.array_equal(bits(final), bits(expected))
+
+
+@each_engine
+@each_mode
+@pytest.mark.parametrize("dtype", TYPES)
+def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine, graph):
+    """f = 1, i = 0: c stays. f = 0, i = 1: c is c̃. o = 0: h is 0. o = 1: h is tanh(c)."""
+    x = tf.cast(draw(3, 50, FEATURES), dtype)
+    state = small_state("LSTM", dtype)
+    candidate = tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype)))
+    for f, c in ((1, state[1]), (0, candidate)):
+        for o in (0, 1):
+            layer = held("LSTM", engine, dtype, f=f, i=1 - f, o=o, c=None)
+            call = tf.function(layer) if graph else layer
+            outputs, h, found = call(x, initial_state=state)
+            expected = tf.tanh(c) if o else tf.zeros_like(c)
+            assert np.array_equal(bits(found), bits(c))
+            assert np.array_equal(bits(h), bits(expected))
+            assert np.array_equal(bits(outputs), np.repeat(bits(expected)[:, None], 50, 1))
+
+
+@each_engine
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize(("form", "gate"), [(form, gate) for form in GATES for gate in GATES[form]])
+def test_gradients_of_a_held_gate(form, gate, value, engine):
+    """Finite in every type, Keras's in float64; the held gate's own are 0."""
+    for dtype in TYPES:
+        x, state = tf.cast(draw(3, 6, FEATURES), dtype), small_state(form, dtype)
+        (returned, gradients), (expected, expected_gradients) = (
+            run(held(form, each, dtype, **{gate: value}), x, state, None) for each in (engine, "keras")
+        )
+        assert all(np.isfinite(bits(each)).all() for each in tf.nest.flatten([returned, gradients]))
+        if dtype == "float64":
+            assert_close([returned, gradients[: 1 + len(state)]], [expected, expected_gradients[: 1 + len(state)]])
+            for a, b in zip(gradients[1 + len(state) :], expected_gradients[1 + len(state) :], strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+        columns = slice(GATES[form].index(gate) * UNITS, (GATES[form].index(gate) + 1) * UNITS)
+        assert not bits(gradients[1 + len(state)])[:, columns].any()
+
+
+@each_form
+@pytest.mark.parametrize("held_back", [False, True])
+def test_relu_that_is_off_lets_no_infinite_gradient_through(form, held_back):
+    """Of the fused engine; the derivative that TensorFlow has of relu multiplies by 0, which gives NaN."""
+    layer = make(form, "fused", activation="relu")
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    bias[...] = -10 if held_back else 10
+    layer.set_weights([0 * kernel, 0 * recurrent_kernel, bias])
+    x = draw(2, 1, FEATURES)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x)[0]
+    gradients = tape.gradient(outputs, weights_of(layer), tf.fill(outputs.shape, tf.constant(np.inf, tf.float64)))
+    candidate = slice(2 * UNITS, 3 * UNITS) if form != "SimpleRNN" else slice(None)
+    of_bias = np.asarray(gradients[2])[..., candidate]
+    assert (of_bias == 0).all() if held_back else not np.isfinite(of_bias).all()
+
+
+# Sums over many steps
+
+
+@each_form
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("how", ["fused", "reference", "recurrent_dropout"])
+def test_gradients_of_1000_steps_in_low_precision(form, policy, how):
+    """Within twice Keras's error and rounding, against float64."""
+    options = {"return_state": False, **({"recurrent_dropout": 1e-9} if how == "recurrent_dropout" else {})}
+    engine = "auto" if how == "recurrent_dropout" else how
+    x = draw(4, 1000, FEATURES) + 0.5
+    found = []
+    for each, dtype in ((engine, policy), ("keras", policy), ("keras", "float64")):
+        layer = make(form, each, dtype=dtype, **options)
+
+        @tf.function(autograph=False)
+        def compute(x, layer=layer):
+            with tf.GradientTape() as tape:
+                outputs = tf.cast(layer(x, training=True), tf.float64)
+                total = tf.reduce_mean(outputs) + tf.reduce_mean(outputs**2)
+            return tape.gradient(total, weights_of(layer))
+
+        found.append(compute(x))
+    unit = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}[policy]
+    for ours, theirs, exact in zip(*found, strict=True):
+        allowed = 2 * deviation(np.asarray(theirs, "float64"), np.asarray(exact)) + 4 * unit
+        assert deviation(np.asarray(ours, "float64"), np.asarray(exact)) <= allowed
+
+
+@each_form
+def test_the_bias_of_a_large_batch_in_float16(form):
+    """TensorFlow adds float16 up in float16: 40,000 times 2^−10 would be 2 at most."""
+    layer = make(form, "fused", dtype="float16")
+    x = tf.zeros((40_000, 1, FEATURES), tf.float16)
+    with tf.GradientTape() as tape:
+        outputs = layer(x)[0]
+    cotangent = tf.fill(outputs.shape, tf.constant(2.0**-10, tf.float16))
+    found = np.asarray(tape.gradient(outputs, weights_of(layer)[2], cotangent), "float64")
+    single = make(form, "fused", dtype="float64")
+    single.set_weights(layer.get_weights())
+    with tf.GradientTape() as tape:
+        outputs = single(tf.zeros((1, 1, FEATURES)))[0]
+    once = tape.gradient(outputs, weights_of(single)[2], tf.fill(outputs.shape, tf.constant(2.0**-10, tf.float64)))
+    assert deviation(found, 40_000 * np.asarray(once)) <= 2**-8
+
+
+# Threads
+
+THREADS = """
+import sys, threading
+import numpy as np, tensorflow as tf, rnn_tf
+
+engine, x = sys.argv[1], np.random.default_rng(0).standard_normal((3, 5, 2)).astype("float32")
+
+def new(name, form):
+    layer = getattr(rnn_tf, name)(4, engine=engine, **form)
+    layer.build((None, None, 2))
+    layer.set_weights([np.full(w.shape, 0.1, "float32") for w in layer.get_weights()])
+    return layer
+
+def train(layer, second):
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) ** 2)
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        total = tf.add_n([tf.reduce_sum(each**2) for each in gradients])
+    return gradients + (outer.gradient(total, layer.trainable_variables) if second else [])
+
+def at_once(name, form, second, count=6):
+    layers = [new(name, form) for _ in range(count)]
+    results, start = [None] * count, threading.Barrier(count)
+
+    def work(i):
+        start.wait()
+        try:
+            results[i] = train(layers[i], second)
+        except BaseException as error:
+            results[i] = error
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return results
+
+for name, form in (("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False})):
+    for second in (False, True):
+        results = at_once(name, form, second)
+        alone = train(new(name, form), second)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            for a, b in zip(result, alone, strict=True):
+                assert np.array_equal(a, b), (name, form, second)
+print("same")
+"""
+
+
+@each_engine
+def test_first_training_steps_in_six_threads(engine):
+    """Of every cell from cold, the first and the second derivative; the next step, alone, finds nothing spoilt."""
+    ran = subprocess.run([sys.executable, "-c", THREADS, engine], capture_output=True, text=True, timeout=600)
+    assert ran.stdout.strip() == "same", ran.stderr[-2000:]
+
+
+# Sparse gradients
+
+READERS = {
+    "tf.gather": lambda h: tf.gather(h, [0, 2, 2]),
+    "tf.gather_nd": lambda h: tf.gather_nd(h, [[0], [2]]),
+    "keras.ops.take": lambda h: keras.ops.take(h, [0, 2], axis=0),
+    "tf.nn.embedding_lookup": lambda h: tf.nn.embedding_lookup(h, [1, 2]),
+    "tf.gather of the last axis": lambda h: tf.gather(h, [0, 2, 2], axis=-1),
+    "tf.boolean_mask": lambda h: tf.boolean_mask(h, [True, False, True]),
+}
+
+
+@each_form
+@each_engine
+@each_mode
+@pytest.mark.parametrize("reader", READERS)
+def test_sparse_gradients(form, engine, graph, reader):
+    """Into each result alone and into all of them: outputs, final states, every state at every step."""
+    x = draw(3, 5, FEATURES)
+    ours, theirs = make(form, engine, return_all_states=True), make(form, "reference", return_all_states=True)
+    count = 1 + 2 * states_of(form)
+
+    def gradients(layer, chosen, read):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            returned = layer(x)
+            total = tf.add_n([tf.reduce_sum(read(returned[i]) ** 2) for i in chosen])
+        return tape.gradient(total, [x, *weights_of(layer)])
+
+    def dense(h):  # The same by a product, whose gradient is dense.
+        rows = READERS[reader](tf.eye(3, dtype=h.dtype))
+        return tf.tensordot(rows, h, 1) if rows.shape[-1] == 3 and "last" not in reader else None
+
+    for chosen in ([count - 1], list(range(count))):
+        compute = tf.function(gradients, autograph=False) if graph else gradients
+        found = compute(ours, chosen, READERS[reader])
+        read = READERS[reader] if dense(x[:, 0]) is None else dense
+        assert_close(found, gradients(theirs, chosen, read))
+
+
+# The user's own activations and cells
+
+
+class Unhashable:
+    """An activation as an object that defines equality and so has no hash."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __eq__(self, other):
+        return isinstance(other, Unhashable) and self.scale == other.scale
+
+    __hash__ = None
+
+    def __call__(self, x):
+        return self.scale * tf.tanh(x)
+
+
+@each_form
+@each_engine
+@pytest.mark.parametrize("which", ["activation", "recurrent_activation"])
+def test_an_activation_without_a_hash(form, engine, which):
+    if form == "SimpleRNN" and which != "activation":
+        return
+    options = {which: Unhashable(0.5)}
+    x, valid = draw(3, 5, FEATURES), tf.constant([[True, False, True, True, True]] * 3)
+    ours, theirs = make(form, engine, **options), make(form, "keras", **options)
+    assert_close(run(ours, x, [], valid), run(theirs, x, [], valid))
+    assert "activations" in fused.leaves(ours.cell.recurrence(x[:, 0], draw(3, UNITS)))
+
+
+def own_cells(name):
+    """Cells with steps of the user's own: each with the same change of the built-in cell, for comparison."""
+
+    def doubled(base):
+        class Own(base):
+            def call(self, inputs, states, training=False):
+                output, states = super().call(inputs, states, training=training)
+                return 2 * output, states
+
+        return Own
+
+    return doubled(getattr(rnn_tf, f"{name}Cell")), doubled(getattr(keras.layers, f"{name}Cell"))
+
+
+@each_name
+@each_engine
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_cell_with_its_own_step(name, engine, masked, backwards):
+    """The step runs: put into a layer, in a subclass of one, or Keras's own cell."""
+    ours, theirs = own_cells(name)
+    x = draw(3, 5, FEATURES)
+    valid = tf.constant([[True, False, True, True, True], [True] * 5, [False] * 5]) if masked else None
+    options = {"go_backwards": backwards, "return_sequences": True, "return_state": True, "dtype": "float64"}
+
+    def layer_with(package, cell):
+        layer = getattr(package, name)(UNITS, **options, **({"engine": engine} if package is rnn_tf else {}))
+        keras.utils.set_random_seed(0)
+        layer.cell = cell(UNITS, dtype="float64")
+        layer.build((None, None, FEATURES))
+        return layer
+
+    class Subclass(getattr(rnn_tf, name)):
+        cell_class = ours
+
+    expected = run(layer_with(keras.layers, theirs), x, [], valid)
+    for cell in (ours, theirs):
+        assert_close(run(layer_with(rnn_tf, cell), x, [], valid), expected)
+    keras.utils.set_random_seed(0)
+    layer = Subclass(UNITS, engine=engine, **options)
+    keras.utils.set_random_seed(0)
+    layer.build((None, None, FEATURES))
+    layer.set_weights(layer_with(keras.layers, theirs).get_weights())
+    assert_close(run(layer, x, [], valid), expected)
+
+
+@each_name
+def test_a_recurrence_of_ones_own(name):
+    """Where the weights are changed on their way to the step."""
+
+    class Own(getattr(rnn_tf, f"{name}Cell")):
+        def recurrence(self, *args, **kwargs):
+            from dataclasses import replace
+
+            found = super().recurrence(*args, **kwargs)
+            return replace(found, packed=tuple(0 * each for each in found.packed))
+
+    layer = getattr(rnn_tf, name)(UNITS, dtype="float64")
+    layer.cell = Own(UNITS, dtype="float64")
+    assert not np.asarray(layer(draw(3, 5, FEATURES))).any()
+
+
+@each_name
+def test_every_state_of_a_cell_with_its_own_step_is_refused(name):
+    layer = getattr(rnn_tf, name)(UNITS, dtype="float64", return_all_states=True)
+    layer.cell = own_cells(name)[0](UNITS, dtype="float64")
+    with pytest.raises(
+        ValueError, match="return_all_states=True needs a cell of rnn_tf with its own equations, got Own"
+    ):
+        layer(draw(3, 5, FEATURES))
+
+
+# Both directions
+
+
+@each_form
+@each_engine
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_state_of_both_directions_beside_the_outputs(form, engine, masked):
+    layer = make(form, engine, return_all_states=True)
+    layer = keras.layers.Bidirectional(layer, dtype="float64")
+    valid = tf.constant([[True, True, True, False, False], [True] * 5, [True, False, True, False, True]])
+    outputs, *states = layer(draw(3, 5, FEATURES), mask=valid if masked else None)
+    half = len(states) // 2
+    for direction in range(2):
+        h = states[direction * half + states_of(form)]
+        own = outputs[..., direction * UNITS :][..., :UNITS]
+        where = valid if masked else tf.ones((3, 5), tf.bool)
+        assert np.array_equal(np.asarray(h)[where], np.asarray(own)[where])
+        final = states[direction * half]
+        assert np.array_equal(np.asarray(h)[:, 0 if direction else -1], np.asarray(final))
+
+
+# A graph around the layer
+
+
+def twice(layer, x):
+    """Two calls, the state carried on."""
+    first = layer(x)
+    return weighted(layer(first[0], initial_state=list(first[1:])))
+
+
+def state_from_input(layer, x):
+    start = [tf.tanh(x[:, 0] * (i + 1)) for i in range(len(layer.state_size))]
+    return weighted(layer(x, initial_state=start))
+
+
+def shared(layer, x):
+    """The same variables in two layers, and once more in the loss."""
+    with tf.init_scope():  # A graph makes no variables.
+        other = type(layer).from_config(layer.get_config())
+        other.build((None, None, x.shape[-1]))
+    weights = weights_of(layer)
+    outputs = other.stateless_call(weights, [v.value for v in other.non_trainable_variables], layer(x)[0])[0]
+    return weighted(outputs) * tf.reduce_sum(weights[1] ** 2)
+
+
+def decoder(layer, x):
+    """Fed its own outputs, a step at a time."""
+    y, state, outputs = x[:, :1], None, []
+    for _ in range(3):
+        y, *state = layer(y, initial_state=state)
+        outputs.append(y)
+    return weighted(tf.concat(outputs, 1))
+
+
+def gathered(layer, x):
+    outputs, *state = layer(x)
+    rows = [tf.reduce_sum(tf.gather(each, [1, 1, 0]) ** 2) for each in (outputs, *state)]
+    return tf.add_n([*rows, tf.reduce_sum(tf.gather(outputs, [2, 0], axis=1) ** 3)])
+
+
+def partly_used(layer, x):
+    return tf.reduce_sum(layer(x)[0][:, 1, :2] ** 2)
+
+
+def final_state_only(layer, x):
+    return weighted(layer(x)[-1])
+
+
+def state_stopped(layer, x):
+    outputs, *state = layer(x)
+    return weighted(layer(outputs, initial_state=[tf.stop_gradient(each) for each in state]))
+
+
+def masked(layer, x):
+    return weighted(layer(x, mask=tf.constant([[True, False, True, True], [True, True, False, False]])))
+
+
+def in_a_while_loop(layer, x):
+    return weighted(tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, layer(y)[0]), (0, x))[1])
+
+
+def in_map_fn(layer, x):
+    return weighted(tf.map_fn(lambda sequence: layer(sequence[None])[0][0], x))
+
+
+def vectorized(layer, x):
+    start = draw(2, 3, seed=4)
+
+    def one(each):
+        return layer(each[0][None], initial_state=[each[1][None]] * len(layer.state_size))[0][0]
+
+    return weighted(tf.vectorized_map(one, (x, start)))
+
+
+def recomputed(layer, x):
+    return weighted(tf.recompute_grad(lambda x: layer(x)[0])(x))
+
+
+AROUND = [
+    twice,
+    state_from_input,
+    shared,
+    decoder,
+    gathered,
+    partly_used,
+    final_state_only,
+    state_stopped,
+    masked,
+    in_a_while_loop,
+    in_map_fn,
+    vectorized,
+    recomputed,
+]
+each_around = pytest.mark.parametrize("around", AROUND, ids=lambda f: f.__name__)
+SQUARE = {"units": 3, "features": 3}  # so that outputs can be inputs
+
+
+def first_derivatives(layer, around):
+    x = draw(2, 4, 3)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = around(layer, x)
+    return tape.gradient(total, [x, *weights_of(layer)], unconnected_gradients="zero")
+
+
+def second_derivatives(layer, around):
+    x = draw(2, 4, 3)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            total = around(layer, x)
+        sources = [x, *weights_of(layer)]
+        first = weighted(inner.gradient(total, sources, unconnected_gradients="zero"))
+    return outer.gradient(first, sources, unconnected_gradients="zero")
+
+
+def persistent_tapes(layer, around):
+    """Each asked twice."""
+    x = draw(2, 4, 3)
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(x)
+        with tf.GradientTape(persistent=True) as inner:
+            inner.watch(x)
+            total = twice(layer, x)
+        sources = [x, *weights_of(layer)]
+        first = weighted(inner.gradient(total, sources)) + tf.reduce_sum(inner.gradient(total, x) ** 2)
+    return [*outer.gradient(first, sources), *outer.gradient(total, sources)]
+
+
+def meta_gradient(layer, around):
+    """Through two gradient steps on the weights, as in MAML."""
+    x, others = draw(2, 4, 3), [v.value for v in layer.non_trainable_variables]
+    with tf.GradientTape() as outer:
+        start = weights = weights_of(layer)
+        outer.watch(start)
+        for _ in range(2):
+            with tf.GradientTape() as inner:
+                inner.watch(weights)
+                total = weighted(layer.stateless_call(weights, others, x)[0])
+            steps = inner.gradient(total, weights)
+            weights = [w - 0.1 * step for w, step in zip(weights, steps, strict=True)]
+        total = weighted(layer.stateless_call(weights, others, 0.5 * x)[0])
+    return outer.gradient(total, start)
+
+
+def jacobians(layer, around):
+    x = draw(2, 4, 3)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = layer(x)[0]
+    weights = weights_of(layer)
+    return [tape.jacobian(outputs, x), tape.batch_jacobian(outputs, x), *tape.jacobian(outputs, weights)]
+
+
+def forward_mode(layer, around):
+    primals = [draw(2, 4, 3), *weights_of(layer)]
+    tangents = [draw(*each.shape, seed=30 + i) for i, each in enumerate(primals)]
+    with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
+        returned = layer(primals[0])
+    return accumulator.jvp(list(returned))
+
+
+@functools.cache
+def expected_of_keras(form, derive, around):
+    return derive(make(form, "keras", **SQUARE), around)
+
+
+def check_derivatives(form, engine, derive, around=None, **options):
+    layer = make(form, engine, **SQUARE)
+    compute = tf.function(derive, autograph=False, **options) if options else derive
+    assert_close(compute(layer, around), expected_of_keras(form, derive, around))
+
+
+GRAPH = {"jit_compile": False}
+each_way = pytest.mark.parametrize("options", [{}, GRAPH], ids=["eager", "graph"])
+
+
+@each_form
+@each_engine
+@each_way
+@pytest.mark.parametrize("around", AROUND, ids=lambda f: f.__name__)
+def test_first_derivatives_of_a_graph_around(form, engine, options, around):
+    check_derivatives(form, engine, first_derivatives, around, **options)
+
+
+@each_form
+@each_engine
+@each_way
+@pytest.mark.parametrize("around", [twice, state_from_input, shared, masked], ids=lambda f: f.__name__)
+def test_second_derivatives_of_a_graph_around(form, engine, options, around):
+    check_derivatives(form, engine, second_derivatives, around, **options)
+
+
+@each_form
+@each_engine
+@pytest.mark.parametrize("derive", [meta_gradient, persistent_tapes, jacobians, forward_mode], ids=lambda f: f.__name__)
+def test_other_derivatives(form, engine, derive):
+    check_derivatives(form, engine, derive)
+
+
+@each_form
+@each_engine
+def test_derivatives_of_a_graph_around_compiled(form, engine):
+    check_derivatives(form, engine, first_derivatives, twice, jit_compile=True)
