@@ -441,18 +441,23 @@ def _differentiate_again(
     d_returned: list[Tensor],
     needs_d_x: bool,
 ) -> list[Tensor]:
-    """The gradients that `fused_backward` returns, of what is left to `reference`."""
-    inputs = [tensor.detach().requires_grad_() for tensor in (x, *state, *_weights(recurrence))]
-    states, projected = len(state), recurrence.W_hr is not None
-    weights = inputs[1 + states :]
-    recurrence = dataclasses.replace(
-        recurrence, packed=tuple(weights[:-1] if projected else weights), W_hr=weights[-1] if projected else None
-    )
-    with torch.enable_grad():
-        history, final = reference(recurrence, inputs[0], tuple(inputs[1 : 1 + states]), batch_sizes, all_states=True)
-    wanted = inputs if needs_d_x else inputs[1:]
-    gradients = list(torch.autograd.grad([*history, *final], wanted, d_returned))
-    return gradients if needs_d_x else [x.new_empty(0), *gradients]
+    """The gradients that `fused_backward` returns, of what is left to `reference`.
+
+    By `torch.func`, since an operation runs below autograd, which would record nothing here.
+    """
+
+    def run(x: Tensor, state: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+        projected = recurrence.W_hr is not None
+        same = dataclasses.replace(
+            recurrence, packed=tuple(weights[:-1] if projected else weights), W_hr=weights[-1] if projected else None
+        )
+        history, final = reference(same, x, tuple(state), batch_sizes, all_states=True)
+        return [*history, *final]
+
+    _, pull_back = torch.func.vjp(run, x, state, _weights(recurrence))
+    d_x, d_state, d_weights = pull_back(d_returned)
+    gradients = [d_x if needs_d_x else x.new_empty(0), *d_state, *d_weights]
+    return [d.clone() for d in gradients]  # what is added has one gradient, what an operation returns must not be one tensor
 
 
 @_fused_backward_op.register_fake
