@@ -144,8 +144,7 @@ def _no_merging():
 # The function stays
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize(("structure", "bias"), [*((structure, True) for structure in STRUCTURES), ("both", False)])
 @pytest.mark.parametrize("form", FORMS)
 def test_any_layer_or_stack_from_any_other(form, structure, bias):
     """Each target is filled from every source in turn, the first time before it has weights."""

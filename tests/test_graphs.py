@@ -32,7 +32,7 @@ NAMES = (
 
 each_form = pytest.mark.parametrize("form", FORMS)
 each_graph = pytest.mark.parametrize("name", NAMES)
-each_engine = pytest.mark.parametrize("engine", ["reference", "fused", "auto"])
+each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 
 
 def graphs(twin):

@@ -246,8 +246,14 @@ def model_of(package, name, kind):
     return Subclassed()
 
 
-@each_layer
-@pytest.mark.parametrize("kind", ["Sequential", "Functional", "Subclassed"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("SimpleRNN", "Sequential"),
+        ("GRU", "Functional"),
+        *(("LSTM", kind) for kind in ("Sequential", "Functional", "Subclassed")),
+    ],
+)
 def test_fit_evaluate_predict(name, kind):
     """Three epochs of training end at the same weights, losses and predictions."""
     x, y, results = draw(8, 5, 3), draw(8, 2, seed=2), []
@@ -406,8 +412,7 @@ def test_mixed_precision(name, policy):
 
 
 @each_layer
-@each_engine
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(("engine", "graph"), [("fused", False), ("fused", True), ("reference", False)])
 def test_second_derivatives(name, engine, graph):
     """Nested tapes, to rounding against Keras."""
 

@@ -111,19 +111,22 @@ class Trainer:
         self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.update = Update(self.network, run.recipe, padded=len(set(run.train.lengths)) > 1)
         self.optimizer = self.update.optimizer
-        self.signature = models.signature(self.network, next(batches(run.train, 1)))
+        self.remaining: Iterable[Batch] = ()
+        with models.on("cpu"):
+            self.batches = tf.data.Dataset.from_generator(
+                lambda: (models.inputs(self.network, batch) for batch in self.remaining),
+                output_signature=models.signature(self.network, next(batches(run.train, 1))),
+            )
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
         self._restore(run)
 
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
+        self.remaining = remaining
         with models.on("cpu"):
-            data = tf.data.Dataset.from_generator(
-                lambda: (models.inputs(self.network, batch) for batch in remaining), output_signature=self.signature
-            )
             # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
-            data = data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
+            data = self.batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
         self.update.fit(data, shuffle=False, callbacks=[Record(self)], verbose=0)
 
     def _moments(self) -> dict[str, list[Any]]:
