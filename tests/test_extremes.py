@@ -156,45 +156,41 @@ def test_an_infinite_initial_state(form, engine):
 PROGRAM = """
 import sys, threading
 import numpy as np
+from cases import FORMS
 from common import framework
 from common.comparison import make_case
 from common.parameters import initialise
 
-name, cell, engine, reset_after = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "True"
-twin, errors = framework.get(name), []
-parameters = initialise(cell, 3, 4, reset_after=reset_after)
-case = make_case(parameters, np.random.default_rng(0).standard_normal((2, 5, 3)), None)
-layers, start = [twin.make(parameters, engine=engine) for _ in range(5)], threading.Barrier(4)
-results = []
+twin, engine = framework.get(sys.argv[1]), sys.argv[2]
 
-def work(layer):
+def work(layer, case, start, found):
     start.wait()
     try:
-        results.append(twin.run(layer, case))
+        found.append(twin.run(layer, case))
     except BaseException as error:
-        errors.append(repr(error)[:300])
+        found.append(error)
 
-threads = [threading.Thread(target=work, args=(layer,)) for layer in layers[:4]]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-results.append(twin.run(layers[4], case))  # and one alone afterwards
-assert not errors, errors[0]
-for result in results[1:]:
-    np.testing.assert_array_equal(result.outputs, results[0].outputs)
-    for key, gradient in results[0].gradients.items():
-        np.testing.assert_allclose(result.gradients[key], gradient, rtol=1e-12, atol=1e-13)
+for cell, reset_after in FORMS.values():
+    parameters = initialise(cell, 3, 4, reset_after=reset_after)
+    case = make_case(parameters, np.random.default_rng(0).standard_normal((2, 5, 3)), None)
+    layers, start, found = [twin.make(parameters, engine=engine) for _ in range(5)], threading.Barrier(4), []
+    threads = [threading.Thread(target=work, args=(layer, case, start, found)) for layer in layers[:4]]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    found.append(twin.run(layers[4], case))  # and one alone afterwards
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+        np.testing.assert_array_equal(result.outputs, found[0].outputs)
+        for key, gradient in found[0].gradients.items():
+            np.testing.assert_allclose(result.gradients[key], gradient, rtol=1e-12, atol=1e-13)
 """
 
 
-@each_form
 @each_engine
-def test_threads_from_cold(twin, form, engine):
-    """The first steps of a process, in four threads at once, each with a layer of its own; then one more alone."""
-    cell, reset_after = FORMS[form]
+def test_threads_from_cold(twin, engine):
+    """Every cell's first steps of a process, in four threads at once, each with a layer of its own; then one more alone."""
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, twin.name, cell, engine, str(reset_after)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
+        [sys.executable, "-c", PROGRAM, twin.name, engine], capture_output=True, text=True, cwd=Path(__file__).parent
     )
     assert ran.returncode == 0, ran.stderr[-2000:]

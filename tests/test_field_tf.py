@@ -93,45 +93,46 @@ def operands(form, inputs, states, mask, time=TIME):
     return x, state, valid
 
 
-def run(layer, x, state, valid, graph=False, explicitly=False):
-    """What a layer returns and the gradients; in a graph the shapes are unknown. `explicitly`: broadcast beforehand."""
-    sources = [x, *state]
+def results(layer, valid, *sources, explicitly=False):
+    """What a layer returns and the gradients. `explicitly`: of operands that are broadcast beforehand."""
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        x, *state = sources
+        if explicitly:
+            batch = max(each.shape[0] for each in [*sources, *([] if valid is None else [valid])])
+            x = tf.broadcast_to(x, [batch, *x.shape[1:]])
+            state = [tf.broadcast_to(each, [batch, UNITS]) for each in state]
+            if valid is not None:
+                valid = tf.broadcast_to(valid, [batch, *valid.shape[1:]])
+        returned = layer(x, initial_state=list(state) or None, mask=valid)
+        cotangents = [tf.cast(tf.range(tf.size(each)), each.dtype) % 7 - 3 for each in returned]
+        pairs = zip(returned, cotangents, strict=True)
+        total = tf.add_n([tf.reduce_sum(each * tf.reshape(c, tf.shape(each))) for each, c in pairs])
+    return returned, tape.gradient(total, [*sources, *weights_of(layer)])
 
-    def compute(valid, *sources):
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            x, *state = sources
-            if explicitly:
-                batch = max(each.shape[0] for each in [*sources, *([] if valid is None else [valid])])
-                x = tf.broadcast_to(x, [batch, *x.shape[1:]])
-                state = [tf.broadcast_to(each, [batch, UNITS]) for each in state]
-                if valid is not None:
-                    valid = tf.broadcast_to(valid, [batch, *valid.shape[1:]])
-            returned = layer(x, initial_state=list(state) or None, mask=valid)
-            cotangents = [tf.cast(tf.range(tf.size(each)), each.dtype) % 7 - 3 for each in returned]
-            total = tf.add_n(
-                [
-                    tf.reduce_sum(each * tf.reshape(c, tf.shape(each)))
-                    for each, c in zip(returned, cotangents, strict=True)
-                ]
-            )
-        return returned, tape.gradient(total, [*sources, *weights_of(layer)])
 
-    if graph:
+def traced(layer, states, rank, features=FEATURES, units=UNITS):
+    """The same in a graph that knows no size but the widths; `rank` is the mask's, None for no mask."""
+    sources = [tf.TensorSpec([None, None, features], tf.float64), *[tf.TensorSpec([None, units], tf.float64)] * states]
+    if rank is None:
+        return tf.function(lambda *each: results(layer, None, *each), input_signature=sources, autograph=False)
+    mask = tf.TensorSpec([None] * rank, tf.bool)
+    return tf.function(lambda *each: results(layer, *each), input_signature=[mask, *sources], autograph=False)
 
-        def unknown(tensor):
-            return tf.TensorSpec(
-                [None] * (tensor.shape.rank - 1) + [None if tensor is valid else tensor.shape[-1]], tensor.dtype
-            )
 
-        given = [unknown(each) for each in ([] if valid is None else [valid])]
-        if valid is None:
-            function = tf.function(
-                lambda *s: compute(None, *s), input_signature=[*map(unknown, sources)], autograph=False
-            )
-            return function(*sources)
-        compute = tf.function(compute, input_signature=[*given, *map(unknown, sources)], autograph=False)
-    return compute(valid, *sources)
+def run(layer, x, state, valid):
+    return results(layer, valid, x, *state)
+
+
+@functools.cache
+def broadcast_by_hand(form, axes, **options):
+    x, state, valid = operands(form, *AXES[axes])
+    return results(make(form, "keras", **options), valid, x, *state, explicitly=True)
+
+
+@functools.cache
+def graph_of(form, engine, states, rank):
+    return traced(make(form, engine), states, rank)
 
 
 @each_form
@@ -139,18 +140,23 @@ def run(layer, x, state, valid, graph=False, explicitly=False):
 @each_mode
 @pytest.mark.parametrize("axes", AXES)
 def test_axes_of_1_are_broadcast(form, engine, graph, axes):
-    """As if they had been broadcast by hand: numbers, and gradients summed over what was broadcast."""
-    given = operands(form, *AXES[axes])
-    expected = run(make(form, "keras"), *given, explicitly=True)
-    assert_close(run(make(form, engine), *given, graph), expected)
+    """As if they had been broadcast by hand: numbers, and gradients summed over what was broadcast.
+
+    One graph serves every case of as many operands.
+    """
+    x, state, valid = operands(form, *AXES[axes])
+    if graph:
+        call = graph_of(form, engine, len(state), None if valid is None else valid.shape.rank)
+        found = call(*([] if valid is None else [valid]), x, *state)
+    else:
+        found = run(make(form, engine), x, state, valid)
+    assert_close(found, broadcast_by_hand(form, axes))
 
 
 @each_name
 @pytest.mark.parametrize("axes", ["input", "states", "mask's batch", "mask for each unit"])
 def test_keras_broadcasts_them(name, axes):
-    given = operands(name, *AXES[axes])
-    layer = make(name, "keras")
-    assert_close(run(layer, *given), run(layer, *given, explicitly=True))
+    assert_close(run(make(name, "keras"), *operands(name, *AXES[axes])), broadcast_by_hand(name, axes))
 
 
 @each_name
@@ -167,12 +173,11 @@ def test_keras_broadcasts_them(name, axes):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("axes", ["mask's batch", "all but the states", "mask for each unit"])
+@pytest.mark.parametrize("axes", ["mask's batch", "mask for each unit"])
 def test_axes_of_1_with_options(name, engine, options, axes):
-    given = operands(name, *AXES[axes])
     # Keras's unrolled loop refuses a mask for each unit.
-    theirs = make(name, "keras", **{key: value for key, value in options.items() if key != "unroll"})
-    assert_close(run(make(name, engine, **options), *given), run(theirs, *given, explicitly=True))
+    expected = broadcast_by_hand(name, axes, **{key: value for key, value in options.items() if key != "unroll"})
+    assert_close(run(make(name, engine, **options), *operands(name, *AXES[axes])), expected)
 
 
 @each_name
@@ -219,7 +224,8 @@ def test_one_step_one_unit_one_feature(name, engine, graph):
     x, valid = draw(1, 1, 1), tf.constant([[True]])
     state = [draw(1, 1, seed=3 + i) for i in range(states_of(name))]
     ours, theirs = (make(name, each, units=1, features=1) for each in (engine, "keras"))
-    assert_close(run(ours, x, state, valid, graph), run(theirs, x, state, valid))
+    found = traced(ours, len(state), 2, 1, 1)(valid, x, *state) if graph else run(ours, x, state, valid)
+    assert_close(found, run(theirs, x, state, valid))
 
 
 @each_engine
@@ -347,10 +353,15 @@ def test_complex_input_is_refused(name, engine, dtype):
 
 
 @each_name
-@each_engine
-@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("autocast", [True, False])
-@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize(
+    ("policy", "autocast"),
+    [
+        *((policy, True) for policy in ("float32", "float64", "mixed_bfloat16")),
+        ("float32", False),
+        ("mixed_float16", False),
+    ],
+)
+@pytest.mark.parametrize(("engine", "unroll"), [("reference", False), ("fused", False), ("fused", True)])
 def test_input_of_another_type(name, engine, policy, autocast, unroll):
     """Keras's types, and its numbers to the rounding of either type; states are of another type as well."""
     ours, theirs = (make(name, each, dtype=policy, autocast=autocast, unroll=unroll) for each in (engine, "keras"))
@@ -408,17 +419,15 @@ def small_state(form, dtype):
 
 
 @each_engine
-@each_mode
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("form", ["GRU", "GRU-reset-before"])
-def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine, graph):
-    """z = 1: h stays, over 50 steps. z = 0: h is ñ, here tanh(0.25) whatever h was."""
+def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine):
+    """z = 1: h stays, over 50 steps. z = 0: h is ñ, here tanh(0.25) whatever h was. In a graph, which TensorFlow rewrites."""
     x = tf.cast(draw(3, 50, FEATURES), dtype)
     (h,) = small_state(form, dtype)
     for value, expected in ((1, h), (0, tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype))))):
         layer = held(form, engine, dtype, z=value, **({} if value else {"n": None}))
-        call = tf.function(layer) if graph else layer
-        outputs, final = call(x, initial_state=[h])
+        outputs, final = tf.function(layer)(x, initial_state=[h])
         if value == 0 and form == "GRU":  # r ⊙ 0 = 0
             assert np.all(bits(final) == bits(final)[0, 0])
         assert np.array_equal(bits(outputs), np.repeat(bits(expected)[:, None], 50, 1))
@@ -426,9 +435,8 @@ def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine, graph):
 
 
 @each_engine
-@each_mode
 @pytest.mark.parametrize("dtype", TYPES)
-def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine, graph):
+def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine):
     """f = 1, i = 0: c stays. f = 0, i = 1: c is c̃. o = 0: h is 0. o = 1: h is tanh(c)."""
     x = tf.cast(draw(3, 50, FEATURES), dtype)
     state = small_state("LSTM", dtype)
@@ -436,8 +444,7 @@ def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine, graph):
     for f, c in ((1, state[1]), (0, candidate)):
         for o in (0, 1):
             layer = held("LSTM", engine, dtype, f=f, i=1 - f, o=o, c=None)
-            call = tf.function(layer) if graph else layer
-            outputs, h, found = call(x, initial_state=state)
+            outputs, h, found = tf.function(layer)(x, initial_state=state)
             expected = tf.tanh(c) if o else tf.zeros_like(c)
             assert np.array_equal(bits(found), bits(c))
             assert np.array_equal(bits(h), bits(expected))
@@ -448,17 +455,11 @@ def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine, graph):
 @pytest.mark.parametrize("value", [0, 1])
 @pytest.mark.parametrize(("form", "gate"), [(form, gate) for form in GATES for gate in GATES[form]])
 def test_gradients_of_a_held_gate(form, gate, value, engine):
-    """Finite in every type, Keras's in float64; the held gate's own are 0."""
+    """Finite in every type; the held gate's own are 0."""
     for dtype in TYPES:
         x, state = tf.cast(draw(3, 6, FEATURES), dtype), small_state(form, dtype)
-        (returned, gradients), (expected, expected_gradients) = (
-            run(held(form, each, dtype, **{gate: value}), x, state, None) for each in (engine, "keras")
-        )
+        returned, gradients = run(held(form, engine, dtype, **{gate: value}), x, state, None)
         assert all(np.isfinite(bits(each)).all() for each in tf.nest.flatten([returned, gradients]))
-        if dtype == "float64":
-            assert_close([returned, gradients[: 1 + len(state)]], [expected, expected_gradients[: 1 + len(state)]])
-            for a, b in zip(gradients[1 + len(state) :], expected_gradients[1 + len(state) :], strict=True):
-                np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
         columns = slice(GATES[form].index(gate) * UNITS, (GATES[form].index(gate) + 1) * UNITS)
         assert not bits(gradients[1 + len(state)])[:, columns].any()
 
@@ -484,30 +485,33 @@ def test_relu_that_is_off_lets_no_infinite_gradient_through(form, held_back):
 # Sums over many steps
 
 
+@functools.cache
+def gradients_of_1000_steps(form, engine, policy, **options):
+    layer = make(form, engine, dtype=policy, return_state=False, **options)
+
+    @tf.function(autograph=False)
+    def compute(x):
+        with tf.GradientTape() as tape:
+            outputs = tf.cast(layer(x, training=True), tf.float64)
+            total = tf.reduce_mean(outputs) + tf.reduce_mean(outputs**2)
+        return tape.gradient(total, weights_of(layer))
+
+    return [np.asarray(each, "float64") for each in compute(draw(4, 1000, FEATURES) + 0.5)]
+
+
 @each_form
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("how", ["fused", "reference", "recurrent_dropout"])
-def test_gradients_of_1000_steps_in_low_precision(form, policy, how):
+@pytest.mark.parametrize("options", [{}, {"recurrent_dropout": 1e-9}], ids=["fused", "reference"])
+def test_gradients_of_1000_steps_in_low_precision(form, policy, options):
     """Within twice Keras's error and rounding, against float64."""
-    options = {"return_state": False, **({"recurrent_dropout": 1e-9} if how == "recurrent_dropout" else {})}
-    engine = "auto" if how == "recurrent_dropout" else how
-    x = draw(4, 1000, FEATURES) + 0.5
-    found = []
-    for each, dtype in ((engine, policy), ("keras", policy), ("keras", "float64")):
-        layer = make(form, each, dtype=dtype, **options)
-
-        @tf.function(autograph=False)
-        def compute(x, layer=layer):
-            with tf.GradientTape() as tape:
-                outputs = tf.cast(layer(x, training=True), tf.float64)
-                total = tf.reduce_mean(outputs) + tf.reduce_mean(outputs**2)
-            return tape.gradient(total, weights_of(layer))
-
-        found.append(compute(x))
     unit = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}[policy]
-    for ours, theirs, exact in zip(*found, strict=True):
-        allowed = 2 * deviation(np.asarray(theirs, "float64"), np.asarray(exact)) + 4 * unit
-        assert deviation(np.asarray(ours, "float64"), np.asarray(exact)) <= allowed
+    for ours, theirs, exact in zip(
+        gradients_of_1000_steps(form, "auto", policy, **options),
+        gradients_of_1000_steps(form, "keras", policy),
+        gradients_of_1000_steps(form, "keras", "float64"),
+        strict=True,
+    ):
+        assert deviation(ours, exact) <= 2 * deviation(theirs, exact) + 4 * unit
 
 
 @each_form
@@ -580,10 +584,9 @@ print("same")
 """
 
 
-@each_engine
-def test_first_training_steps_in_six_threads(engine):
+def test_first_training_steps_in_six_threads():
     """Of every cell from cold, the first and the second derivative; the next step, alone, finds nothing spoilt."""
-    ran = subprocess.run([sys.executable, "-c", THREADS, engine], capture_output=True, text=True, timeout=600)
+    ran = subprocess.run([sys.executable, "-c", THREADS, "fused"], capture_output=True, text=True, timeout=600)
     assert ran.stdout.strip() == "same", ran.stderr[-2000:]
 
 
@@ -599,10 +602,12 @@ READERS = {
 }
 
 
-@each_form
-@each_engine
+@pytest.mark.parametrize(
+    ("form", "reader"),
+    [*(("LSTM", reader) for reader in READERS), *((form, "tf.gather") for form in FORMS if form != "LSTM")],
+)
 @each_mode
-@pytest.mark.parametrize("reader", READERS)
+@each_engine
 def test_sparse_gradients(form, engine, graph, reader):
     """Into each result alone and into all of them: outputs, final states, every state at every step."""
     x = draw(3, 5, FEATURES)
@@ -765,12 +770,17 @@ def state_from_input(layer, x):
     return weighted(layer(x, initial_state=start))
 
 
+@functools.lru_cache(maxsize=1)
+def like(layer):
+    """A second layer. A graph makes no variables, so it is made before."""
+    other = type(layer).from_config(layer.get_config())
+    other.build((None, None, layer.units))
+    return other
+
+
 def shared(layer, x):
     """The same variables in two layers, and once more in the loss."""
-    with tf.init_scope():  # A graph makes no variables.
-        other = type(layer).from_config(layer.get_config())
-        other.build((None, None, x.shape[-1]))
-    weights = weights_of(layer)
+    other, weights = like(layer), weights_of(layer)
     outputs = other.stateless_call(weights, [v.value for v in other.non_trainable_variables], layer(x)[0])[0]
     return weighted(outputs) * tf.reduce_sum(weights[1] ** 2)
 
@@ -828,22 +838,9 @@ def recomputed(layer, x):
     return weighted(tf.recompute_grad(lambda x: layer(x)[0])(x))
 
 
-AROUND = [
-    twice,
-    state_from_input,
-    shared,
-    decoder,
-    gathered,
-    partly_used,
-    final_state_only,
-    state_stopped,
-    masked,
-    in_a_while_loop,
-    in_map_fn,
-    vectorized,
-    recomputed,
-]
-each_around = pytest.mark.parametrize("around", AROUND, ids=lambda f: f.__name__)
+# The first six are asked for in test_graphs too, but not in a graph of TensorFlow's.
+AROUND = [twice, state_from_input, shared, decoder, gathered, partly_used, final_state_only, state_stopped, masked]
+AROUND_IN_TENSORFLOW = [in_a_while_loop, in_map_fn, vectorized, recomputed]
 SQUARE = {"units": 3, "features": 3}  # so that outputs can be inputs
 
 
@@ -920,38 +917,44 @@ def expected_of_keras(form, derive, around):
 
 def check_derivatives(form, engine, derive, around=None, **options):
     layer = make(form, engine, **SQUARE)
+    like(layer)
     compute = tf.function(derive, autograph=False, **options) if options else derive
     assert_close(compute(layer, around), expected_of_keras(form, derive, around))
 
 
 GRAPH = {"jit_compile": False}
-each_way = pytest.mark.parametrize("options", [{}, GRAPH], ids=["eager", "graph"])
 
 
 @each_form
-@each_engine
-@each_way
-@pytest.mark.parametrize("around", AROUND, ids=lambda f: f.__name__)
-def test_first_derivatives_of_a_graph_around(form, engine, options, around):
-    check_derivatives(form, engine, first_derivatives, around, **options)
+@pytest.mark.parametrize(
+    ("around", "options"),
+    [
+        *((around, GRAPH) for around in AROUND + AROUND_IN_TENSORFLOW),
+        *((around, {}) for around in AROUND_IN_TENSORFLOW),
+        (twice, {"jit_compile": True}),
+    ],
+    ids=lambda each: getattr(each, "__name__", str(each)),
+)
+def test_first_derivatives_of_a_graph_around(form, around, options):
+    check_derivatives(form, "fused", first_derivatives, around, **options)
 
 
 @each_form
-@each_engine
-@each_way
-@pytest.mark.parametrize("around", [twice, state_from_input, shared, masked], ids=lambda f: f.__name__)
-def test_second_derivatives_of_a_graph_around(form, engine, options, around):
-    check_derivatives(form, engine, second_derivatives, around, **options)
+@pytest.mark.parametrize(
+    ("around", "options"),
+    [(twice, GRAPH), (shared, GRAPH), (masked, {})],
+    ids=lambda each: getattr(each, "__name__", str(each)),
+)
+def test_second_derivatives_of_a_graph_around(form, around, options):
+    check_derivatives(form, "fused", second_derivatives, around, **options)
 
 
 @each_form
-@each_engine
-@pytest.mark.parametrize("derive", [meta_gradient, persistent_tapes, jacobians, forward_mode], ids=lambda f: f.__name__)
-def test_other_derivatives(form, engine, derive):
-    check_derivatives(form, engine, derive)
+@pytest.mark.parametrize("derive", [meta_gradient, persistent_tapes, forward_mode], ids=lambda f: f.__name__)
+def test_other_derivatives(form, derive):
+    check_derivatives(form, "fused", derive)
 
 
-@each_form
-@each_engine
-def test_derivatives_of_a_graph_around_compiled(form, engine):
-    check_derivatives(form, engine, first_derivatives, twice, jit_compile=True)
+def test_jacobians():
+    """Of input and weights; those of the other cells' outputs by their input are in test_fused_tf."""
+    check_derivatives("GRU-reset-before", "fused", jacobians)

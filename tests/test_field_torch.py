@@ -178,21 +178,25 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("write", ["trace", "script", "onnx"])
+WRITERS = {
+    "trace": torch.jit.trace,
+    "script": lambda layer, x: torch.jit.script(Net(layer)),
+    "onnx": lambda layer, x: torch.onnx.export(
+        layer, (x,), io.BytesIO(), dynamo=False, training=torch.onnx.TrainingMode.PRESERVE
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("option", REFUSED)
 def test_what_nn_lacks_is_refused_in_words(option, write):
     name, options = REFUSED[option]
     layer = getattr(rnn_torch, name)(FEATURES, UNITS, **options)
     x = torch.zeros(5, 2, FEATURES)
-    with warnings.catch_warnings(), pytest.raises(RuntimeError, match=f"no {option}.*torch.export"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if write == "trace":
-            torch.jit.trace(layer, x)
-        elif write == "script":
-            torch.jit.script(Net(layer))
-        else:
-            training = torch.onnx.TrainingMode.PRESERVE
-            torch.onnx.export(layer, (x,), io.BytesIO(), dynamo=False, training=training)
+        with pytest.raises(RuntimeError, match=f"no {option}.*torch.export"):
+            WRITERS[write](layer, x)
 
 
 def test_a_cell_that_cannot_be_scripted_says_so():
@@ -309,7 +313,7 @@ def test_batched_gradients(name, engine, reset_after):
 
 @each_name
 def test_make_fx_and_flops_see_every_operation(name):
-    builtin, layer = pair(name, "fused")
+    _, layer = pair(name, "fused")
     x = draw(4, 2, FEATURES)
 
     def gradients(x, *weights):

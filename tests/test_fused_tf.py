@@ -209,8 +209,7 @@ def test_a_loss_of_a_part_of_what_comes_back(form, graph, chosen):
 
 
 @each_form
-@each_mode
-@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize(("graph", "mask"), [(False, False), (True, True)], ids=["eager", "graph, mask"])
 def test_second_derivatives_of_everything(form, graph, mask):
     """With respect to input, state, weights and the cotangent itself."""
     state = [draw(2, 3, seed=8 + i) for i in range(2 if form == "LSTM" else 1)]
