@@ -226,7 +226,9 @@ def run(layer: nn.Module, case: Case) -> Result:
     inputs = [tensor.requires_grad_() for tensor in (x, *state)]
     outputs, final = _forward(layer, x, state, case.lengths)
     names = [key for key, _ in layer.named_parameters()]
-    gradients = torch.autograd.grad([outputs, *final], [*inputs, *layer.parameters()], cotangents, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        [outputs, *final], [*inputs, *layer.parameters()], cotangents, materialize_grads=True
+    )
     arrays = [gradient.numpy(force=True) for gradient in gradients]
     cell = case.parameters.cell
     by_name = {"x": arrays[0]}

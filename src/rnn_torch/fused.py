@@ -457,7 +457,8 @@ def _differentiate_again(
     _, pull_back = torch.func.vjp(run, x, state, _weights(recurrence))
     d_x, d_state, d_weights = pull_back(d_returned)
     gradients = [d_x if needs_d_x else x.new_empty(0), *d_state, *d_weights]
-    return [d.clone() for d in gradients]  # what is added has one gradient, what an operation returns must not be one tensor
+    # Biases that are added have one gradient; what an operation returns must be a tensor each.
+    return [d.clone() for d in gradients]
 
 
 @_fused_backward_op.register_fake
