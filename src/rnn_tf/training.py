@@ -114,12 +114,16 @@ class Trainer:
         self.remaining: Iterable[Batch] = ()
         with models.on("cpu"):
             self.batches = tf.data.Dataset.from_generator(
-                lambda: (models.inputs(self.network, batch) for batch in self.remaining),
+                self._inputs,
                 output_signature=models.signature(self.network, next(batches(run.train, 1))),
             )
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
         self._restore(run)
+
+    def _inputs(self) -> Iterable[Any]:
+        """What is left of an epoch, as the network takes it."""
+        return (models.inputs(self.network, batch) for batch in self.remaining)
 
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""

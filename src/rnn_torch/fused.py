@@ -454,7 +454,8 @@ def _differentiate_again(
         history, final = reference(same, x, tuple(state), batch_sizes, all_states=True)
         return [*history, *final]
 
-    _, pull_back = torch.func.vjp(run, x, state, _weights(recurrence))
+    vjp: Any = torch.func.vjp
+    _, pull_back = vjp(run, x, state, _weights(recurrence))
     d_x, d_state, d_weights = pull_back(d_returned)
     gradients = [d_x if needs_d_x else x.new_empty(0), *d_state, *d_weights]
     # Biases that are added have one gradient; what an operation returns must be a tensor each.
