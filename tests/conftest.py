@@ -27,7 +27,9 @@ NOT_COUNTED = {
     "test_graphs",
     "test_keras_dropin",
     "test_keras_own_suite",
+    "test_parity",
     "test_parity_search",
+    "test_planted_faults",
     "test_torch_own_suite",
 }
 
