@@ -891,10 +891,8 @@ def name_of(each):
         *((form, around, GRAPH) for form in FORMS for around in [*AROUND, in_a_while_loop, in_map_fn, recomputed]),
         *((form, around, {}) for form in FORMS for around in (in_a_while_loop, recomputed)),
         ("LSTM", in_map_fn, {}),
-        # What tf.vectorized_map returns of every form is in test_fused_tf.
-        ("LSTM", vectorized, {}),
-        ("LSTM", vectorized, GRAPH),
-        ("GRU-reset-before", vectorized, GRAPH),
+        *((form, vectorized, {}) for form in ("SimpleRNN", "GRU")),
+        *((form, vectorized, GRAPH) for form in ("LSTM", "GRU-reset-before")),
         *((form, twice, {"jit_compile": True}) for form in FORMS),
     ],
     ids=name_of,
@@ -926,5 +924,5 @@ def test_other_derivatives(form, derive):
 
 
 def test_jacobians():
-    """Of input and weights; those of each sequence by itself, of every form, are in test_fused_tf."""
+    """Of input and weights; those of each sequence by itself are in test_fused_tf."""
     check_derivatives("GRU-reset-before", "fused", jacobians)
