@@ -21,15 +21,12 @@ each_form = pytest.mark.parametrize("form", FORMS)
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 each_dtype = pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 
-# What the equations say of gates held at these values.
+# What the equations say of gates held at these values, in all four units or in each.
 HELD = [
-    ("LSTM", {"f": 1, "i": 0}, "c_n is c_0"),
+    ("LSTM", {"f": [1, 1, 0, 0], "i": 0}, "c_n is c_0, or 0"),
     ("LSTM", {"o": 0}, "h is 0"),
-    ("LSTM", {"f": 0, "i": 0}, "c_n is 0"),
-    ("GRU", {"z": 1}, "h is h_0"),
-    ("GRU-reset-before", {"z": 1}, "h is h_0"),
-    ("GRU", {"z": 0, "r": 0}, "h_0 does not matter"),
-    ("GRU-reset-before", {"z": 0, "r": 0}, "h_0 does not matter"),
+    ("GRU", {"z": [1, 1, 0, 0], "r": 0}, "h is h_0, or h_0 does not matter"),
+    ("GRU-reset-before", {"z": [1, 1, 0, 0], "r": 0}, "h is h_0, or h_0 does not matter"),
 ]
 
 
@@ -41,7 +38,7 @@ def held(form, gates, hidden=4, width=3):
     for gate, value in gates.items():
         for name in (kind.input_weight(gate), kind.recurrent_weight(gate)):
             weights[name] = np.zeros_like(weights[name])
-        weights[kind.bias(gate)] = np.full(hidden, 1e4 if value else -1e4)
+        weights[kind.bias(gate)] = np.where(np.broadcast_to(value, hidden), 1e4, -1e4)
     return Parameters(cell, weights, reset_after)
 
 
@@ -85,19 +82,17 @@ def test_gates_at_0_and_1(twin, form, gates, what, engine, dtype):
     state = tuple(np.full((2, 4), start) for _ in CELLS[parameters.cell].states)
     (outputs, *final), finite = run(twin, parameters, state, dtype, engine)
     assert finite
-    if what == "h is h_0":
-        assert (outputs == start).all()
-        assert (final[0] == start).all()
-    elif what == "c_n is c_0":
-        assert (final[1] == start).all()
+    if what == "c_n is c_0, or 0":
+        assert (final[1][:, :2] == start).all()
+        assert not final[1][:, 2:].any()
+        assert not outputs[:, :, 2:].any()
     elif what == "h is 0":
         assert not outputs.any()
-    elif what == "c_n is 0":
-        assert not final[1].any()
-        assert not outputs.any()
     else:
-        other, _ = run(twin, parameters, tuple(8 * h for h in state), dtype, engine)
-        assert (outputs == other[0]).all()
+        assert (outputs[:, :, :2] == start).all()
+        assert (final[0][:, :2] == start).all()
+        (other, *_), _ = run(twin, parameters, tuple(8 * h for h in state), dtype, engine)
+        assert (outputs[:, :, 2:] == other[:, :, 2:]).all()
 
 
 @pytest.mark.parametrize(
@@ -153,8 +148,8 @@ def test_an_infinite_initial_state(form, engine):
 
 # Threads from cold
 
-PROGRAM = """
-import sys, threading
+PROGRAM = '''
+import importlib, sys, threading
 import numpy as np
 from cases import FORMS
 from common import framework
@@ -162,34 +157,51 @@ from common.comparison import make_case
 from common.parameters import initialise
 
 twin, engine = framework.get(sys.argv[1]), sys.argv[2]
+graphs = importlib.import_module(f"graphs_{twin.name}")
+bound = {"torch": dict(rtol=1e-12, atol=1e-13), "tf": dict(rtol=0, atol=0)}[twin.name]
 
-def work(layer, case, start, found):
-    start.wait()
-    try:
-        found.append(twin.run(layer, case))
-    except BaseException as error:
-        found.append(error)
+def at_once(call, layers):
+    """Four calls in threads, and one alone afterwards."""
+    start, found = threading.Barrier(4), []
+
+    def work(layer):
+        start.wait()
+        try:
+            found.append(call(layer))
+        except BaseException as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work, args=(layer,)) for layer in layers[:4]]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    found.append(call(layers[4]))
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+    return found
 
 for cell, reset_after in FORMS.values():
     parameters = initialise(cell, 3, 4, reset_after=reset_after)
     case = make_case(parameters, np.random.default_rng(0).standard_normal((2, 5, 3)), None)
-    layers, start, found = [twin.make(parameters, engine=engine) for _ in range(5)], threading.Barrier(4), []
-    threads = [threading.Thread(target=work, args=(layer, case, start, found)) for layer in layers[:4]]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    found.append(twin.run(layers[4], case))  # and one alone afterwards
+    layers = [twin.make(parameters, engine=engine) for _ in range(5)]
+    found = at_once(lambda layer: twin.run(layer, case), layers)
     for result in found:
-        if isinstance(result, BaseException):
-            raise result
         np.testing.assert_array_equal(result.outputs, found[0].outputs)
         for key, gradient in found[0].gradients.items():
-            np.testing.assert_allclose(result.gradients[key], gradient, rtol=1e-12, atol=1e-13)
-"""
+            np.testing.assert_allclose(result.gradients[key], gradient, **bound)
+    second = at_once(lambda layer: graphs.second(layer, graphs.the_last_state, case.x, len(case.state)), layers)
+    for result in second:
+        for a, b in zip(result, second[0], strict=True):
+            np.testing.assert_allclose(a, b, **bound)
+'''
 
 
 @each_engine
 def test_threads_from_cold(twin, engine):
-    """Every cell's first steps of a process, in four threads at once, each with a layer of its own; then one more alone."""
+    """Every cell's first steps and second derivatives of a process, in four threads at once, each with a layer of its own.
+
+    Then one more alone.
+    """
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, twin.name, engine], capture_output=True, text=True, cwd=Path(__file__).parent
     )

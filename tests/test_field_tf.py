@@ -1,13 +1,12 @@
 """What users ask of rnn_tf beyond one call of whole tensors, each kind as a table over cells and engines.
 
-Axes of 1, gates held at 0 and 1, types of numbers, infinite gradients, long sums in low precision, first steps in several
-threads, sparse gradients, activations and cells of the user's own, states of both directions, messages, and graphs around a
+Axes of 1, gates held at 0 and 1, types of numbers, infinite gradients, long sums in low precision, sparse
+gradients, activations and cells of the user's own, states of both directions, messages, and graphs around a
 layer. What is expected is the built-in layer's number or the equation's.
 """
 
 import functools
-import subprocess
-import sys
+import itertools
 
 import numpy as np
 import pytest
@@ -130,26 +129,34 @@ def broadcast_by_hand(form, axes, **options):
     return results(make(form, "keras", **options), valid, x, *state, explicitly=True)
 
 
+layer_of = functools.cache(make)
+
+
 @functools.cache
 def graph_of(form, engine, states, rank):
     return traced(make(form, engine), states, rank)
 
 
-@each_form
-@each_engine
-@each_mode
+@pytest.mark.parametrize(
+    ("form", "engine", "graph"),
+    [
+        *((form, engine, False) for form in FORMS for engine in rnn_tf.ENGINES),
+        *((form, "fused", True) for form in FORMS),
+    ],
+)
 @pytest.mark.parametrize("axes", AXES)
 def test_axes_of_1_are_broadcast(form, engine, graph, axes):
     """As if they had been broadcast by hand: numbers, and gradients summed over what was broadcast.
 
-    One graph serves every case of as many operands.
+    One layer, and one graph for every case of as many operands, serve them all. In a graph, `fused` leaves a mask of three
+    axes to `reference`.
     """
     x, state, valid = operands(form, *AXES[axes])
     if graph:
         call = graph_of(form, engine, len(state), None if valid is None else valid.shape.rank)
         found = call(*([] if valid is None else [valid]), x, *state)
     else:
-        found = run(make(form, engine), x, state, valid)
+        found = run(layer_of(form, engine), x, state, valid)
     assert_close(found, broadcast_by_hand(form, axes))
 
 
@@ -160,7 +167,6 @@ def test_keras_broadcasts_them(name, axes):
 
 
 @each_name
-@each_engine
 @pytest.mark.parametrize(
     "options",
     [
@@ -173,7 +179,7 @@ def test_keras_broadcasts_them(name, axes):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("axes", ["mask's batch", "mask for each unit"])
+@pytest.mark.parametrize(("engine", "axes"), [("fused", "mask's batch"), ("reference", "mask for each unit")])
 def test_axes_of_1_with_options(name, engine, options, axes):
     # Keras's unrolled loop refuses a mask for each unit.
     expected = broadcast_by_hand(name, axes, **{key: value for key, value in options.items() if key != "unroll"})
@@ -218,8 +224,7 @@ def test_axes_of_1_stateful(name, engine):
 
 
 @each_name
-@each_engine
-@each_mode
+@pytest.mark.parametrize(("engine", "graph"), [("reference", False), ("fused", False), ("fused", True)])
 def test_one_step_one_unit_one_feature(name, engine, graph):
     x, valid = draw(1, 1, 1), tf.constant([[True]])
     state = [draw(1, 1, seed=3 + i) for i in range(states_of(name))]
@@ -326,8 +331,7 @@ def test_states_that_a_cell_refuses(name):
         cell(X[:, 0] + 1j, zeros(*[(3, UNITS)] * states_of(name)))
 
 
-@each_name
-@each_engine
+@pytest.mark.parametrize(("name", "engine"), [*((name, "fused") for name in NAMES), ("LSTM", "reference")])
 @pytest.mark.parametrize("jit", [False, True])
 def test_refused_masks_of_unknown_shape(name, engine, jit):
     """When the graph runs; also where it is compiled, and so without assertions."""
@@ -352,7 +356,6 @@ def test_complex_input_is_refused(name, engine, dtype):
         make(name, engine)(tf.cast(draw(3, 5, FEATURES), dtype))
 
 
-@each_name
 @pytest.mark.parametrize(
     ("policy", "autocast"),
     [
@@ -361,7 +364,10 @@ def test_complex_input_is_refused(name, engine, dtype):
         ("mixed_float16", False),
     ],
 )
-@pytest.mark.parametrize(("engine", "unroll"), [("reference", False), ("fused", False), ("fused", True)])
+@pytest.mark.parametrize(
+    ("name", "engine", "unroll"),
+    [*((name, "fused", False) for name in NAMES), ("LSTM", "fused", True), ("LSTM", "reference", False)],
+)
 def test_input_of_another_type(name, engine, policy, autocast, unroll):
     """Keras's types, and its numbers to the rounding of either type; states are of another type as well."""
     ours, theirs = (make(name, each, dtype=policy, autocast=autocast, unroll=unroll) for each in (engine, "keras"))
@@ -393,17 +399,19 @@ TYPES = ["bfloat16", "float16", "float32", "float64"]
 GATES = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n"), "GRU-reset-before": ("z", "r", "n")}
 
 
-def held(form, engine, dtype, **values):
-    """A layer some of whose gates have no weights and a bias of ±1e4, so that they are exactly 1 or 0."""
-    layer = make(form, engine, dtype=dtype)
+ON, OFF, FREE = 1e4, -1e4, np.nan  # the bias of a gate that is exactly 1, exactly 0, or not held
+
+
+def held(form, engine, dtype, units=UNITS, **biases):
+    """A layer some of whose gates have no weights but a bias: for each gate that of all units, or of each."""
+    layer = make(form, engine, units, dtype=dtype)
     kernel, recurrent_kernel, bias = (2 * np.asarray(tf.cast(w, "float64")) for w in layer.get_weights())
-    for gate, value in values.items():
-        columns = slice(GATES[form].index(gate) * UNITS, (GATES[form].index(gate) + 1) * UNITS)
-        kernel[:, columns] = recurrent_kernel[:, columns] = 0
-        if bias.ndim == 2:
-            bias[1, columns] = 0
-        row = bias[0] if bias.ndim == 2 else bias
-        row[columns] = {0: -1e4, 1: 1e4, None: 0.25}[value]
+    rows = np.atleast_2d(bias)
+    for gate, given in biases.items():
+        given = np.broadcast_to(given, units)
+        columns = GATES[form].index(gate) * units + np.flatnonzero(~np.isnan(given))
+        kernel[:, columns] = recurrent_kernel[:, columns] = rows[:, columns] = 0
+        rows[0, columns] = given[~np.isnan(given)]
     layer.set_weights([kernel, recurrent_kernel, bias])
     return layer
 
@@ -412,10 +420,15 @@ def bits(tensor):
     return np.asarray(tf.cast(tensor, "float64"))
 
 
-def small_state(form, dtype):
+def small_state(form, dtype, units=UNITS):
     """From 1e-4 to 1, which rounding would lose in any sum with a number of order 1."""
-    start = [10.0 ** -np.arange(12.0).reshape(3, 4) / (1 + i) for i in range(states_of(form))]
+    start = [10.0 ** -(np.arange(3.0 * units) % 12).reshape(3, units) / (1 + i) for i in range(states_of(form))]
     return [tf.cast(np.maximum(each, 1e-4 if dtype == "float16" else 1e-11), dtype) for each in start]
+
+
+def candidate(dtype):
+    """tanh(0.25) of as many numbers as there are states: the last bit depends on how many are computed at once."""
+    return tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype)))
 
 
 @each_engine
@@ -425,43 +438,42 @@ def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine):
     """z = 1: h stays, over 50 steps. z = 0: h is ñ, here tanh(0.25) whatever h was. In a graph, which TensorFlow rewrites."""
     x = tf.cast(draw(3, 50, FEATURES), dtype)
     (h,) = small_state(form, dtype)
-    for value, expected in ((1, h), (0, tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype))))):
-        layer = held(form, engine, dtype, z=value, **({} if value else {"n": None}))
-        outputs, final = tf.function(layer)(x, initial_state=[h])
-        if value == 0 and form == "GRU":  # r ⊙ 0 = 0
-            assert np.all(bits(final) == bits(final)[0, 0])
-        assert np.array_equal(bits(outputs), np.repeat(bits(expected)[:, None], 50, 1))
-        assert np.array_equal(bits(final), bits(expected))
+    layer = held(form, engine, dtype, z=[ON, ON, OFF, OFF], n=[FREE, FREE, 0.25, 0.25])
+    expected = np.where([True, True, False, False], bits(h), bits(candidate(dtype)))
+    outputs, final = tf.function(layer)(x, initial_state=[h])
+    assert np.array_equal(bits(outputs), np.repeat(expected[:, None], 50, 1))
+    assert np.array_equal(bits(final), expected)
 
 
 @each_engine
 @pytest.mark.parametrize("dtype", TYPES)
 def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine):
-    """f = 1, i = 0: c stays. f = 0, i = 1: c is c̃. o = 0: h is 0. o = 1: h is tanh(c)."""
+    """f = 1, i = 0: c stays. f = 0, i = 1: c is c̃. o = 0: h is 0. o = 1: h is tanh(c). A unit for each of the four."""
     x = tf.cast(draw(3, 50, FEATURES), dtype)
     state = small_state("LSTM", dtype)
-    candidate = tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype)))
-    for f, c in ((1, state[1]), (0, candidate)):
-        for o in (0, 1):
-            layer = held("LSTM", engine, dtype, f=f, i=1 - f, o=o, c=None)
-            outputs, h, found = tf.function(layer)(x, initial_state=state)
-            expected = tf.tanh(c) if o else tf.zeros_like(c)
-            assert np.array_equal(bits(found), bits(c))
-            assert np.array_equal(bits(h), bits(expected))
-            assert np.array_equal(bits(outputs), np.repeat(bits(expected)[:, None], 50, 1))
+    layer = held("LSTM", engine, dtype, f=[ON, OFF, ON, OFF], i=[OFF, ON, OFF, ON], o=[ON, ON, OFF, OFF], c=0.25)
+    outputs, h, found = tf.function(layer)(x, initial_state=state)
+    c = tf.where([True, False, True, False], state[1], candidate(dtype))
+    expected = np.where([True, True, False, False], bits(tf.tanh(c)), 0)
+    assert np.array_equal(bits(found), bits(c))
+    assert np.array_equal(bits(h), expected)
+    assert np.array_equal(bits(outputs), np.repeat(expected[:, None], 50, 1))
 
 
 @each_engine
-@pytest.mark.parametrize("value", [0, 1])
-@pytest.mark.parametrize(("form", "gate"), [(form, gate) for form in GATES for gate in GATES[form]])
-def test_gradients_of_a_held_gate(form, gate, value, engine):
-    """Finite in every type; the held gate's own are 0."""
-    for dtype in TYPES:
-        x, state = tf.cast(draw(3, 6, FEATURES), dtype), small_state(form, dtype)
-        returned, gradients = run(held(form, engine, dtype, **{gate: value}), x, state, None)
-        assert all(np.isfinite(bits(each)).all() for each in tf.nest.flatten([returned, gradients]))
-        columns = slice(GATES[form].index(gate) * UNITS, (GATES[form].index(gate) + 1) * UNITS)
-        assert not bits(gradients[1 + len(state)])[:, columns].any()
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("form", GATES)
+def test_gradients_of_held_gates(form, dtype, engine):
+    """With a unit for every combination of gates held at 0, held at 1 and not held: finite; a held gate's own are 0."""
+    biases = np.array(list(itertools.product([FREE, OFF, ON], repeat=len(GATES[form])))).T
+    units = biases.shape[1]
+    layer = held(form, engine, dtype, units, **dict(zip(GATES[form], biases, strict=True)))
+    x, state = tf.cast(draw(3, 6, FEATURES), dtype), small_state(form, dtype, units)
+    returned, gradients = run(layer, x, state, None)
+    assert all(np.isfinite(bits(each)).all() for each in tf.nest.flatten([returned, gradients]))
+    of_kernel = bits(gradients[1 + len(state)])
+    assert not of_kernel[:, ~np.isnan(biases).ravel()].any()
+    assert of_kernel[:, np.isnan(biases).ravel()].any()
 
 
 @each_form
@@ -499,9 +511,16 @@ def gradients_of_1000_steps(form, engine, policy, **options):
     return [np.asarray(each, "float64") for each in compute(draw(4, 1000, FEATURES) + 0.5)]
 
 
-@each_form
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("options", [{}, {"recurrent_dropout": 1e-9}], ids=["fused", "reference"])
+@pytest.mark.parametrize(
+    ("form", "policy", "options"),
+    [
+        *((form, policy, {}) for form in FORMS for policy in ("mixed_bfloat16", "mixed_float16")),
+        ("SimpleRNN", "mixed_float16", {"recurrent_dropout": 1e-9}),  # which `fused` leaves to `reference`
+        ("LSTM", "mixed_bfloat16", {"recurrent_dropout": 1e-9}),
+        ("GRU", "mixed_bfloat16", {"recurrent_dropout": 1e-9}),
+        ("GRU-reset-before", "mixed_float16", {"recurrent_dropout": 1e-9}),
+    ],
+)
 def test_gradients_of_1000_steps_in_low_precision(form, policy, options):
     """Within twice Keras's error and rounding, against float64."""
     unit = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}[policy]
@@ -531,65 +550,6 @@ def test_the_bias_of_a_large_batch_in_float16(form):
     assert deviation(found, 40_000 * np.asarray(once)) <= 2**-8
 
 
-# Threads
-
-THREADS = """
-import sys, threading
-import numpy as np, tensorflow as tf, rnn_tf
-
-engine, x = sys.argv[1], np.random.default_rng(0).standard_normal((3, 5, 2)).astype("float32")
-
-def new(name, form):
-    layer = getattr(rnn_tf, name)(4, engine=engine, **form)
-    layer.build((None, None, 2))
-    layer.set_weights([np.full(w.shape, 0.1, "float32") for w in layer.get_weights()])
-    return layer
-
-def train(layer, second):
-    with tf.GradientTape() as outer:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(x) ** 2)
-        gradients = tape.gradient(loss, layer.trainable_variables)
-        total = tf.add_n([tf.reduce_sum(each**2) for each in gradients])
-    return gradients + (outer.gradient(total, layer.trainable_variables) if second else [])
-
-def at_once(name, form, second, count=6):
-    layers = [new(name, form) for _ in range(count)]
-    results, start = [None] * count, threading.Barrier(count)
-
-    def work(i):
-        start.wait()
-        try:
-            results[i] = train(layers[i], second)
-        except BaseException as error:
-            results[i] = error
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(count)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return results
-
-for name, form in (("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False})):
-    for second in (False, True):
-        results = at_once(name, form, second)
-        alone = train(new(name, form), second)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            for a, b in zip(result, alone, strict=True):
-                assert np.array_equal(a, b), (name, form, second)
-print("same")
-"""
-
-
-def test_first_training_steps_in_six_threads():
-    """Of every cell from cold, the first and the second derivative; the next step, alone, finds nothing spoilt."""
-    ran = subprocess.run([sys.executable, "-c", THREADS, "fused"], capture_output=True, text=True, timeout=600)
-    assert ran.stdout.strip() == "same", ran.stderr[-2000:]
-
-
 # Sparse gradients
 
 READERS = {
@@ -602,34 +562,38 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("form", "reader"),
-    [*(("LSTM", reader) for reader in READERS), *((form, "tf.gather") for form in FORMS if form != "LSTM")],
-)
-@each_mode
-@each_engine
-def test_sparse_gradients(form, engine, graph, reader):
-    """Into each result alone and into all of them: outputs, final states, every state at every step."""
+def sparse_gradients(layer, read):
+    """Into the last result alone and into all of them: outputs, final states, every state at every step."""
     x = draw(3, 5, FEATURES)
-    ours, theirs = make(form, engine, return_all_states=True), make(form, "reference", return_all_states=True)
-    count = 1 + 2 * states_of(form)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        squares = [tf.reduce_sum(read(each) ** 2) for each in layer(x)]
+        totals = [squares[-1], tf.add_n(squares)]
+    return [tape.gradient(total, [x, *weights_of(layer)]) for total in totals]
 
-    def gradients(layer, chosen, read):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            returned = layer(x)
-            total = tf.add_n([tf.reduce_sum(read(returned[i]) ** 2) for i in chosen])
-        return tape.gradient(total, [x, *weights_of(layer)])
 
-    def dense(h):  # The same by a product, whose gradient is dense.
-        rows = READERS[reader](tf.eye(3, dtype=h.dtype))
-        return tf.tensordot(rows, h, 1) if rows.shape[-1] == 3 and "last" not in reader else None
+@functools.cache
+def dense_gradients(form, reader):
+    """Of `reference`; where rows are read, by a product, whose gradient is dense."""
+    rows = READERS[reader](tf.eye(3, dtype=tf.float64))
+    by_product = rows.shape[-1] == 3 and "last" not in reader
+    read = (lambda h: tf.tensordot(rows, h, 1)) if by_product else READERS[reader]
+    return sparse_gradients(make(form, "reference", return_all_states=True), read)
 
-    for chosen in ([count - 1], list(range(count))):
-        compute = tf.function(gradients, autograph=False) if graph else gradients
-        found = compute(ours, chosen, READERS[reader])
-        read = READERS[reader] if dense(x[:, 0]) is None else dense
-        assert_close(found, gradients(theirs, chosen, read))
+
+@pytest.mark.parametrize(
+    ("form", "engine", "graph", "reader"),
+    [
+        *(("LSTM", "fused", graph, reader) for graph in (False, True) for reader in READERS),
+        *((form, "fused", graph, "tf.gather") for graph in (False, True) for form in FORMS if form != "LSTM"),
+        *((form, "fused", False, "tf.gather_nd") for form in FORMS if form != "LSTM"),
+        *(("LSTM", "reference", graph, "tf.gather") for graph in (False, True)),
+    ],
+)
+def test_sparse_gradients(form, engine, graph, reader):
+    compute = tf.function(sparse_gradients, autograph=False) if graph else sparse_gradients
+    found = compute(layer_of(form, engine, return_all_states=True), READERS[reader])
+    assert_close(found, dense_gradients(form, reader))
 
 
 # The user's own activations and cells
@@ -678,9 +642,9 @@ def own_cells(name):
 
 
 @each_name
-@each_engine
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("engine", "masked", "backwards"), [("fused", False, False), ("fused", True, True), ("reference", True, False)]
+)
 def test_a_cell_with_its_own_step(name, engine, masked, backwards):
     """The step runs: put into a layer, in a subclass of one, or Keras's own cell."""
     ours, theirs = own_cells(name)
@@ -800,14 +764,6 @@ def gathered(layer, x):
     return tf.add_n([*rows, tf.reduce_sum(tf.gather(outputs, [2, 0], axis=1) ** 3)])
 
 
-def partly_used(layer, x):
-    return tf.reduce_sum(layer(x)[0][:, 1, :2] ** 2)
-
-
-def final_state_only(layer, x):
-    return weighted(layer(x)[-1])
-
-
 def state_stopped(layer, x):
     outputs, *state = layer(x)
     return weighted(layer(outputs, initial_state=[tf.stop_gradient(each) for each in state]))
@@ -831,16 +787,17 @@ def vectorized(layer, x):
     def one(each):
         return layer(each[0][None], initial_state=[each[1][None]] * len(layer.state_size))[0][0]
 
-    return weighted(tf.vectorized_map(one, (x, start)))
+    if isinstance(layer, rnn_tf.layers._Layer):
+        return weighted(tf.vectorized_map(one, (x, start)))
+    return weighted(layer(x, initial_state=[start] * len(layer.state_size))[0])
 
 
 def recomputed(layer, x):
     return weighted(tf.recompute_grad(lambda x: layer(x)[0])(x))
 
 
-# The first six are asked for in test_graphs too, but not in a graph of TensorFlow's.
-AROUND = [twice, state_from_input, shared, decoder, gathered, partly_used, final_state_only, state_stopped, masked]
-AROUND_IN_TENSORFLOW = [in_a_while_loop, in_map_fn, vectorized, recomputed]
+# The first five are asked for in test_graphs too, but not in a graph of TensorFlow's.
+AROUND = [twice, state_from_input, shared, decoder, gathered, state_stopped, masked]
 SQUARE = {"units": 3, "features": 3}  # so that outputs can be inputs
 
 
@@ -895,11 +852,10 @@ def meta_gradient(layer, around):
 
 def jacobians(layer, around):
     x = draw(2, 4, 3)
-    with tf.GradientTape(persistent=True) as tape:
+    with tf.GradientTape() as tape:
         tape.watch(x)
         outputs = layer(x)[0]
-    weights = weights_of(layer)
-    return [tape.jacobian(outputs, x), tape.batch_jacobian(outputs, x), *tape.jacobian(outputs, weights)]
+    return tape.jacobian(outputs, [x, *weights_of(layer)])
 
 
 def forward_mode(layer, around):
@@ -925,36 +881,48 @@ def check_derivatives(form, engine, derive, around=None, **options):
 GRAPH = {"jit_compile": False}
 
 
-@each_form
+def name_of(each):
+    return getattr(each, "__name__", str(each))
+
+
 @pytest.mark.parametrize(
-    ("around", "options"),
+    ("form", "around", "options"),
     [
-        *((around, GRAPH) for around in AROUND + AROUND_IN_TENSORFLOW),
-        *((around, {}) for around in AROUND_IN_TENSORFLOW),
-        (twice, {"jit_compile": True}),
+        *((form, around, GRAPH) for form in FORMS for around in [*AROUND, in_a_while_loop, in_map_fn, recomputed]),
+        *((form, around, {}) for form in FORMS for around in (in_a_while_loop, recomputed)),
+        ("LSTM", in_map_fn, {}),
+        *((form, vectorized, {}) for form in ("SimpleRNN", "GRU")),
+        *((form, vectorized, GRAPH) for form in ("LSTM", "GRU-reset-before")),
+        *((form, twice, {"jit_compile": True}) for form in FORMS),
     ],
-    ids=lambda each: getattr(each, "__name__", str(each)),
+    ids=name_of,
 )
 def test_first_derivatives_of_a_graph_around(form, around, options):
     check_derivatives(form, "fused", first_derivatives, around, **options)
 
 
-@each_form
 @pytest.mark.parametrize(
-    ("around", "options"),
-    [(twice, GRAPH), (shared, GRAPH), (masked, {})],
-    ids=lambda each: getattr(each, "__name__", str(each)),
+    ("form", "around", "options"),
+    [("LSTM", twice, GRAPH), *((form, masked, {}) for form in FORMS)],
+    ids=name_of,
 )
 def test_second_derivatives_of_a_graph_around(form, around, options):
+    """Those of one call in a graph are in test_fused_tf, of every form."""
     check_derivatives(form, "fused", second_derivatives, around, **options)
 
 
-@each_form
-@pytest.mark.parametrize("derive", [meta_gradient, persistent_tapes, forward_mode], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    ("form", "derive"),
+    [
+        *((form, forward_mode) for form in FORMS),
+        *((form, derive) for form in ("LSTM", "GRU-reset-before") for derive in (meta_gradient, persistent_tapes)),
+    ],
+    ids=name_of,
+)
 def test_other_derivatives(form, derive):
     check_derivatives(form, "fused", derive)
 
 
 def test_jacobians():
-    """Of input and weights; those of the other cells' outputs by their input are in test_fused_tf."""
+    """Of input and weights; those of each sequence by itself are in test_fused_tf."""
     check_derivatives("GRU-reset-before", "fused", jacobians)
