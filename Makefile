@@ -13,7 +13,7 @@ compare: $(READY)
 	$(BIN)/rnn-parity compare
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
