@@ -337,6 +337,15 @@ def test_every_command_beside_every_fault(name, fault, driven):
         assert not printed
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_help_that_cannot_be_printed():
+    program = "import sys; sys.argv = ['rnn-parity', '--help']; from common.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr == "rnn-parity: [Errno 28] No space left on device\n"
+
+
 def test_what_ascii_cannot_hold_is_said_in_other_words(driven):
     assert (driven("predict") / "ASCII.stdout").read_text() == "\\xdcberm\\xe4\\xdfig \\udcff ? [red]\n"
     assert (driven("predict") / "Latin-1.stdout").read_bytes() == "Übermäßig \\udcff ? [red]\n".encode("latin-1")

@@ -1,8 +1,8 @@
 """What users ask of rnn_torch beyond one call of whole tensors, each kind as a table over layers, cells and engines.
 
 Tracing, scripting, fx and ONNX; autocast and long sums in low precision; complex numbers; batched and sparse gradients; what
-watches operations; outputs changed in place; packed data and the default device; reparametrised weights; messages. What is
-expected is what `nn`'s layer gives.
+watches operations; outputs changed in place; compiled loops; packed data and the default device; reparametrised weights;
+messages. What is expected is what `nn`'s layer gives.
 """
 
 import io
@@ -106,7 +106,6 @@ def test_a_traced_layer_takes_states_and_packed_input(name):
             return output.data, final
 
     run = Run()
-
     states = 2 if name == "LSTM" else 1
     arguments = draw(5, 2, FEATURES), torch.tensor([3, 5]), *(draw(1, 2, UNITS, seed=s) for s in range(states))
     with warnings.catch_warnings():
@@ -267,7 +266,7 @@ def test_gradients_of_1000_steps_in_bfloat16(name, engine, options):
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("name", LAYERS)
 def test_complex_numbers(name, dtype):
-    """By way of `reference`, whose gradients are PyTorch's own; the parts of the input against real differences."""
+    """By way of `reference`, whose gradients are PyTorch's own; those of the input beside finite differences too."""
     torch.manual_seed(0)
     layers = [getattr(rnn_torch, name)(FEATURES, UNITS, dtype=dtype, engine=e) for e in ("fused", "reference")]
     layers[0].load_state_dict(layers[1].state_dict())
@@ -373,18 +372,6 @@ def test_a_unit_that_is_off_lets_no_infinite_gradient_through(engine):
     assert torch.equal(d_x, torch.zeros_like(x))
 
 
-@each_name
-@each_engine
-def test_an_infinite_state(name, engine):
-    builtin, layer = pair(name, engine)
-    x = draw(4, 1, FEATURES)
-    states = [torch.full((1, 1, UNITS), torch.inf, dtype=torch.float64) for _ in range(2)]
-    hx = tuple(states) if name == "LSTM" else states[0]
-    for a, b in zip(flat(layer(x, hx)), flat(builtin(x, hx)), strict=True):
-        assert np.array_equal(a.isnan().numpy(), b.isnan().numpy())
-        assert np.array_equal(a.isinf().numpy(), b.isinf().numpy())
-
-
 # Outputs changed in place
 
 
@@ -464,10 +451,36 @@ def test_tensors_on_different_devices_are_named(name):
         layer(x, (h, h) if name == "LSTM" else h)
 
 
+def left_to_the_loop(name):
+    """Options that the kernels do not take; what is dropped at rate 1 is everything, whatever the random numbers."""
+    return [{"recurrent_dropout": 1.0}, *([{"proj_size": 2}] if name == "LSTM" else [])]
+
+
+@each_name
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_of_a_compiled_loop(name, packed):
+    """Beside those without a compiler, of the input as well and not."""
+    for options in left_to_the_loop(name):
+        torch.manual_seed(0)
+        layer = getattr(rnn_torch, name)(FEATURES, UNITS, dtype=torch.float64, **options)
+
+        def run(x, layer=layer):
+            output, final = layer(pack_padded_sequence(x, [5, 3]) if packed else x)
+            return sum(each.square().sum() for each in flat([output.data if packed else output, final]))
+
+        torch._dynamo.reset()
+        compiled = torch.compile(run, backend="aot_eager")
+        weights = list(layer.parameters())
+        for x in (draw(5, 2, FEATURES), draw(5, 2, FEATURES).requires_grad_()):
+            sources = [*weights, x] if x.requires_grad else weights
+            found, expected = (torch.autograd.grad(each(x), sources) for each in (compiled, run))
+            assert_close(found, expected, GRADIENT_BOUND)
+
+
 @each_name
 def test_one_graph_for_every_length(name):
     """Of what the kernels leave to the loop too."""
-    for options in ({}, {"recurrent_dropout": 0.1}, *([{"proj_size": 2}] if name == "LSTM" else [])):
+    for options in ({}, *left_to_the_loop(name)):
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
         call = torch.compile(getattr(rnn_torch, name)(FEATURES, UNITS, **options), backend="aot_eager")

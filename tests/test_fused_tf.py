@@ -271,7 +271,7 @@ def transforms():
     [
         pytest.param(form, transform, id=f"{transform.__name__}-{form}")
         for transform in transforms()
-        for form in ("LSTM", "GRU-reset-before")
+        for form in FORMS
         # Hessians of loops take TensorFlow half a minute each; that of the LSTM is below.
         if transform.__name__ != "hessian" or form == "GRU-reset-before"
     ],

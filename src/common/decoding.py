@@ -92,7 +92,8 @@ def sample(
     written = []
     for _ in range(length):
         if temperature:
-            p = np.exp(log_probabilities(scores[0] / temperature))
+            with np.errstate(over="ignore"):  # next to 0 what is not the likeliest is infinitely unlikely
+                p = np.exp(log_probabilities((scores[0] - scores[0].max()) / temperature))
             written.append(int(random.choice(len(p), p=p / p.sum())))
         else:
             written.append(int(scores[0].argmax()))

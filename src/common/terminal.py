@@ -98,6 +98,10 @@ def main(app: Callable[[], Any]) -> None:
         _plain_where_needed(stream)
     try:
         app()
+    except OSError as error:  # where help cannot be printed; the commands see to their own
+        _silence(sys.stdout)
+        _tell(f"{Path(sys.argv[0]).name}: {error}")
+        raise SystemExit(BAD_INPUT) from None
     except Exception:
         _tell(traceback.format_exc().rstrip())
         raise SystemExit(FAULT) from None

@@ -253,7 +253,7 @@ def run(layer: Any, case: Case) -> Result:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs, final = _forward(layer, x, state, mask)
-        return outputs, final, tape.gradient([outputs, *final], [*inputs, *variables], cotangents)
+        return outputs, final, tape.gradient([outputs, *final], [*inputs, *variables], cotangents, "zero")
 
     with tf.device(variables[0].device):
         x, state, mask, cotangents = _tensors(layer, case)

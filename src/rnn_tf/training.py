@@ -113,10 +113,8 @@ class Trainer:
         self.optimizer = self.update.optimizer
         self.remaining: Iterable[Batch] = ()
         with models.on("cpu"):
-            self.batches = tf.data.Dataset.from_generator(
-                self._inputs,
-                output_signature=models.signature(self.network, next(batches(run.train, 1))),
-            )
+            signature = models.signature(self.network, next(batches(run.train, 1)))
+            self.batches = tf.data.Dataset.from_generator(self._inputs, output_signature=signature)
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
         self._restore(run)

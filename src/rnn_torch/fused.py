@@ -447,10 +447,7 @@ def _differentiate_again(
     """
 
     def run(x: Tensor, state: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
-        projected = recurrence.W_hr is not None
-        same = dataclasses.replace(
-            recurrence, packed=tuple(weights[:-1] if projected else weights), W_hr=weights[-1] if projected else None
-        )
+        same = _from_signature(*_signature(recurrence), weights, _masks(recurrence))
         history, final = reference(same, x, tuple(state), batch_sizes, all_states=True)
         return [*history, *final]
 
