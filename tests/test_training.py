@@ -57,7 +57,7 @@ def pairs(count=24):
 def task(kind, cell, **options):
     """A small model of each kind and data for it."""
     if kind == "sequence":
-        return Network(Stack(cell, 2, 5, layers=2, bidirectional=True, **options), 2, "sequence"), features()
+        return Network(Stack(cell, 2, 5, **{"layers": 2, "bidirectional": True, **options}), 2, "sequence"), features()
     if kind == "forecast":
         return Network(Stack(cell, 2, 5, **options), 2, "forecast"), numbers()
     if kind == "steps":
@@ -88,10 +88,9 @@ def equal(first, second):
 # Lockstep
 
 
-@pytest.mark.no_cover
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(("optimizer", "updates"), [("sgd", 200), ("adam", 1000)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_thousand_updates_in_lockstep(cell, optimizer):
+def test_many_updates_in_lockstep(cell, optimizer, updates):
     """On the recordings: 1e-9 over the first 200 updates, 1e-6 over 1,000; clipping and the schedule at work.
 
     The learning rates are ones at which training is stable: near its edge rounding grows from update to update, in one
@@ -105,11 +104,12 @@ def test_a_thousand_updates_in_lockstep(cell, optimizer):
         return lambda run: kept.append(run.norms[-1])
 
     losses = [
-        lockstep.losses(twin, cell, optimizer, watch=watch(kept)) for twin, kept in zip(twins, norms, strict=True)
+        lockstep.losses(twin, cell, optimizer, updates=updates, watch=watch(kept))
+        for twin, kept in zip(twins, norms, strict=True)
     ]
-    assert len(losses[0]) == len(losses[1]) == 1000
+    assert len(losses[0]) == len(losses[1]) == updates
     assert max(norms[0]) > 0.5  # where they are clipped
-    assert losses[0][-50:].mean() < 0.7 * losses[0][:5].mean()
+    assert losses[0][-50:].mean() < (0.7 if updates == 1000 else 0.9) * losses[0][:5].mean()
     assert relative(losses[0][:200], losses[1][:200]) < 1e-9
     assert relative(losses[0], losses[1]) < 1e-6
 
@@ -315,7 +315,8 @@ RESUMED = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "optimizer"), [*((kind, "adam") for kind in KINDS), ("sequence", "sgd"), ("sequence", "plain sgd")]
+    ("kind", "optimizer"),
+    [("sequence", "adam"), ("encoder-decoder", "adam"), ("forecast", "sgd"), ("steps", "plain sgd")],
 )
 def test_a_resumed_run_ends_bit_equal(twin, tmp_path, kind, optimizer):
     """Stopped in the middle of an epoch, with dropout, whose random numbers go on too."""
@@ -333,7 +334,7 @@ def test_a_resumed_run_ends_bit_equal(twin, tmp_path, kind, optimizer):
 
 def test_a_resumed_run_remembers_its_best_weights(twin, tmp_path):
     recipe = Recipe(learning_rate=0.05, epochs=60, batch_size=8, patience=3, dtype="float64")
-    arguments = dict(recipe=recipe, validation=features(20, seed=5))
+    arguments = dict(options={"layers": 1, "bidirectional": False}, recipe=recipe, validation=features(20, seed=5))
     whole = make_run(**arguments)
     expected = twin.weights(twin.train(whole))
     interrupted(twin, tmp_path, len(whole.losses) - 7, **arguments)
@@ -342,9 +343,7 @@ def test_a_resumed_run_remembers_its_best_weights(twin, tmp_path):
     assert run.epochs == whole.epochs
 
 
-@pytest.mark.parametrize(
-    ("cell", "optimizer"), [*((cell, "adam") for cell in CELLS), ("LSTM", "sgd"), ("LSTM", "plain sgd")]
-)
+@pytest.mark.parametrize(("cell", "optimizer"), [("LSTM", "adam"), ("GRU", "sgd"), ("SimpleRNN", "plain sgd")])
 @pytest.mark.parametrize("direction", ["torch-tf", "tf-torch"])
 def test_a_run_goes_on_in_the_other_framework(tmp_path, cell, optimizer, direction):
     """On the curve that it would have followed at home."""
