@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: time every cell in every framework; `python -m benchmarks compare OLD NEW`: what changed."""
+"""`python -m rnn_benchmarks`: time every cell in every framework; `python -m benchmarks compare OLD NEW`: what changed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ except ModuleNotFoundError as missing:
     )
     raise SystemExit(2) from None
 
-from benchmarks import comparing, plots, tables
-from benchmarks.contenders import CONTENDERS
-from benchmarks.runs import MEASURES, Report, Settings, prepare, run
-from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS
-from common import terminal
-from common.files import check_folder, write_json, write_text
-from common.terminal import bad_input, deliver, printing, progress_bar, progress_console
+from rnn_benchmarks import comparing, plots, tables
+from rnn_benchmarks.contenders import CONTENDERS
+from rnn_benchmarks.runs import MEASURES, Report, Settings, prepare, run
+from rnn_benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS
+from rnn_common.cli import terminal
+from rnn_common.cli.terminal import bad_input, deliver, printing, progress_bar, progress_console
+from rnn_common.files import check_folder, write_json, write_text
 
 PROGRAM = "benchmarks"
 FIGURES = [f"{name}.{form}" for name in ("ratios", "limit", "growth") for form in ("svg", "png")]

@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.runs import SELF_TEST
-from benchmarks.timing import Interval
-from common import reader
+from rnn_benchmarks.runs import SELF_TEST
+from rnn_benchmarks.timing import Interval
+from rnn_common import reader
 
 FORMAT = "rnn-parity benchmarks 1"
 

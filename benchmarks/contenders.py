@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import framework, layouts
-from common.framework import Case
-from common.parameters import CellName
+from rnn_common import packings, twins
+from rnn_common.cells import CellName
+from rnn_common.parity.case import Case
 
 Array = NDArray[Any]
 
@@ -77,7 +77,7 @@ class Contender:
 
     def absent(self) -> str | None:
         """What is not installed that this contender needs, or None."""
-        if self.framework not in framework.installed():
+        if self.framework not in twins.installed():
             return f"{self.framework} is not installed"
         missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
         return f"{missing[0]} is not installed" if missing else None
@@ -87,7 +87,7 @@ class Contender:
 class _Layer:
     """A layer of a twin or a framework's own, behind the Protocol."""
 
-    twin: framework.Framework
+    twin: twins.Framework
     layer: Any
     case: Case
     compiled: bool
@@ -109,7 +109,7 @@ def _layer(
     name: str, *, builtin: bool = False, engine: str = "auto", compiled: bool = False
 ) -> Callable[[Case, Conditions], Runner]:
     def prepare(case: Case, conditions: Conditions) -> Runner:
-        twin, (device, dtype, _) = framework.get(name), conditions
+        twin, (device, dtype, _) = twins.get(name), conditions
         layer = twin.make(case.parameters, builtin=builtin, engine=engine, device=device, dtype=dtype)
         return _Layer(twin, layer, case, compiled)
 
@@ -125,7 +125,7 @@ class _BlockLSTM:
         import tensorflow as tf
 
         self.tf = tf
-        kernel, recurrent_kernel, bias = layouts.to_keras(case.parameters)
+        kernel, recurrent_kernel, bias = packings.to_keras(case.parameters)
         self.hidden = case.parameters.hidden_size
         with tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[conditions.device]):
             self.weights = [tf.Variable(np.concatenate([kernel, recurrent_kernel])), tf.Variable(bias)]
@@ -167,7 +167,7 @@ class _BlockLSTM:
 
     def gradients(self, returned: Any) -> dict[str, Array]:
         W, bias = map(np.asarray, returned)
-        return layouts.gradients_from_keras("LSTM", [W[: -self.hidden], W[-self.hidden :], bias])
+        return packings.gradients_from_keras("LSTM", [W[: -self.hidden], W[-self.hidden :], bias])
 
 
 class _OnnxRuntime:
@@ -181,7 +181,7 @@ class _OnnxRuntime:
 
         p = case.parameters
         operator = "RNN" if p.cell == "SimpleRNN" else p.cell
-        weights = layouts.to_onnx(p)
+        weights = packings.to_onnx(p)
         inputs = {"X": np.ascontiguousarray(case.x.transpose(1, 0, 2)), "h": case.state[0][None]}
         if p.cell == "LSTM":
             inputs["c"] = case.state[1][None]

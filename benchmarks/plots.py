@@ -10,9 +10,9 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
-from benchmarks.contenders import BUILTIN, CONTENDERS
-from benchmarks.runs import Report, Row
-from common.figures import save
+from rnn_benchmarks.contenders import BUILTIN, CONTENDERS
+from rnn_benchmarks.runs import Report, Row
+from rnn_common.reports.figures import save
 
 # One colour a contender in every figure; a framework's own layers are grey.
 COLOURS = {

@@ -11,14 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contenders import BUILTIN, CONTENDERS, Conditions, Contender, Runner
-from benchmarks.timing import Interval, geometric_mean, growth, operations, paired_ratio, peak_memory
-from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
-from common import framework
-from common.comparison import OracleRun, bounds, deviation, environment, make_case, run_oracle, time_in_turn
-from common.framework import Case
-from common.packages import MissingPackage
-from common.parameters import CELLS, CellName, initialise, one_of
+from rnn_benchmarks.contenders import BUILTIN, CONTENDERS, Conditions, Contender, Runner
+from rnn_benchmarks.timing import Interval, geometric_mean, growth, operations, paired_ratio, peak_memory
+from rnn_benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
+from rnn_common import twins as registry
+from rnn_common.cells import CELLS, CellName
+from rnn_common.checks import one_of
+from rnn_common.machine import environment
+from rnn_common.packages import MissingPackage
+from rnn_common.parity.case import Case, OracleRun, make_case, run_oracle
+from rnn_common.parity.contract import bounds, deviation
+from rnn_common.timing import time_in_turn
+from rnn_common.twins import Framework
+from rnn_common.weights import initialise
 
 Array = NDArray[np.float64]
 
@@ -202,7 +207,7 @@ class Prepared(NamedTuple):
 
     present: list[Contender]
     left_out: dict[str, str]
-    twins: dict[str, framework.Framework]
+    twins: dict[str, Framework]
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -219,7 +224,7 @@ def prepare(settings: Settings) -> Prepared:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         remedy = ": pip install '.[torch,tf,bench]'" if any(contender.absent() for contender in chosen) else ""
         raise MissingPackage(f"none of the contenders can run: {reasons}{remedy}")
-    twins = {name: framework.get(name) for name in dict.fromkeys(contender.framework for contender in present)}
+    twins = {name: registry.get(name) for name in dict.fromkeys(contender.framework for contender in present)}
     for twin in twins.values():
         one_of("device", settings.device, twin.devices())
         twin.set_threads(settings.threads)
@@ -320,7 +325,7 @@ def _to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
     return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def _self_test(twin: framework.Framework, settings: Settings) -> Interval:
+def _self_test(twin: Framework, settings: Settings) -> Interval:
     """Two layers of the framework's own, identical, one against the other."""
     case = case_of(WORKLOADS["haste-32x128"], "LSTM", settings)
     steps = [
@@ -332,7 +337,7 @@ def _self_test(twin: framework.Framework, settings: Settings) -> Interval:
 
 
 def _time(
-    twin: framework.Framework, functions: Sequence[Callable[[], Any]], settings: Settings, rounds: int | None = None
+    twin: Framework, functions: Sequence[Callable[[], Any]], settings: Settings, rounds: int | None = None
 ) -> Array:
     """Seconds of a call of each function in each round, `(functions, rounds)`, in turn.
 
@@ -369,7 +374,7 @@ def _compare(
     cell: CellName,
     measure: str,
     contenders: Sequence[Contender],
-    twins: dict[str, framework.Framework],
+    twins: dict[str, Framework],
     products: dict[str, Callable[[], Any]],
     settings: Settings,
     memory: bool = True,
@@ -400,7 +405,7 @@ def _time_group(
     workload: Workload,
     cell: CellName,
     measure: str,
-    twin: framework.Framework,
+    twin: Framework,
     product: Callable[[], Any],
     settings: Settings,
     memory: bool,
@@ -432,7 +437,7 @@ def _enter(
     case: Case,
     oracle: OracleRun,
     measure: str,
-    twin: framework.Framework,
+    twin: Framework,
     settings: Settings,
 ) -> _Entry:
     """Prepare a contender, time its first call and hold what it returns against the oracle.
@@ -472,7 +477,7 @@ def check(runner: Runner, returned: Any, measure: str, oracle: OracleRun, dtype:
         raise ArithmeticError(f"{worst} deviate from the oracle by {found[worst]:.1e}, and {bound:.1e} is allowed")
 
 
-def _memory(entry: _Entry, twin: framework.Framework, settings: Settings) -> int | None:
+def _memory(entry: _Entry, twin: Framework, settings: Settings) -> int | None:
     if not entry.contender.shows_memory:
         return None
     if settings.device == "cuda":
@@ -500,7 +505,7 @@ def _sweep(
     variable: str,
     cell: CellName,
     contenders: Sequence[Contender],
-    twins: dict[str, framework.Framework],
+    twins: dict[str, Framework],
     products: dict[str, Callable[[], Any]],
     settings: Settings,
     report: Callable[[str], None],

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.contenders import BUILTIN, CONTENDERS
-from benchmarks.runs import SELF_TEST, Report, Row
-from benchmarks.timing import Interval
-from benchmarks.workloads import WORKLOADS
+from rnn_benchmarks.contenders import BUILTIN, CONTENDERS
+from rnn_benchmarks.runs import SELF_TEST, Report, Row
+from rnn_benchmarks.timing import Interval
+from rnn_benchmarks.workloads import WORKLOADS
 
 HOW = "how many times as fast as the framework's own layer, with the half width of the 95 % interval"
 

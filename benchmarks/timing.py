@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.workloads import Workload
-from common.parameters import CELLS, CellName
+from rnn_benchmarks.workloads import Workload
+from rnn_common.cells import CELLS, CellName
 
 Array = NDArray[np.float64]
 

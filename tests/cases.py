@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.comparison import Deviations, bounds, deviations, make_case, run_oracle
-from common.framework import Case, Framework, Result
-from common.parameters import initialise
+from rnn_common.parity.case import Case, Result, make_case, run_oracle
+from rnn_common.parity.contract import Deviations, bounds, deviations
+from rnn_common.twins import Framework
+from rnn_common.weights import initialise
 
 # cell, reset_after
 FORMS = {

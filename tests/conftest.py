@@ -10,7 +10,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"
 import pytest
 from hypothesis import HealthCheck, settings
 
-from common import framework
+from rnn_common import twins
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -44,15 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
-    gpu = any("cuda" in framework.get(name).devices() for name in framework.installed())
+    gpu = any("cuda" in twins.get(name).devices() for name in twins.installed())
     for item in marked:
         if not gpu:
             item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 @pytest.fixture(params=["torch", "tf"])
-def twin(request: pytest.FixtureRequest) -> framework.Framework:
+def twin(request: pytest.FixtureRequest) -> twins.Framework:
     """Each twin in turn; skipped where its framework is not installed."""
-    if request.param not in framework.installed():
+    if request.param not in twins.installed():
         pytest.skip(f"{request.param} is not installed")
-    return framework.get(request.param)
+    return twins.get(request.param)

@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 
-from benchmarks import comparing, runs, tables, timing
-from benchmarks.contenders import BUILTIN, CONTENDERS, Conditions, Contender
-from benchmarks.runs import Settings
-from benchmarks.timing import Interval
-from benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
-from common import framework
-from common.comparison import run_oracle
+from rnn_benchmarks import comparing, runs, tables, timing
+from rnn_benchmarks.contenders import BUILTIN, CONTENDERS, Conditions, Contender
+from rnn_benchmarks.runs import Settings
+from rnn_benchmarks.timing import Interval
+from rnn_benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
+from rnn_common import twins
+from rnn_common.parity.case import run_oracle
 
 ROOT = Path(__file__).parents[1]
 TINY = Workload("tiny", 3, 6, 4, 5, "")
@@ -222,8 +222,8 @@ def tiny(monkeypatch):
     monkeypatch.setitem(WORKLOADS, "tiny", TINY)
     monkeypatch.setitem(WORKLOADS, "haste-32x128", TINY)  # of the self-test
     monkeypatch.setitem(SWEEPS, "time", (2, 4, 8))
-    for name in framework.installed():
-        monkeypatch.setattr(framework.get(name), "set_threads", lambda count: None)
+    for name in twins.installed():
+        monkeypatch.setattr(twins.get(name), "set_threads", lambda count: None)
     installed = {contender.name for contender in CONTENDERS if not contender.absent()}
     chosen = tuple(name for name in ("torch.nn", "rnn_torch", "keras.layers", "rnn_tf") if name in installed)
     return Settings(("tiny",), ("LSTM",), contenders=chosen, sweeps=("time",), seconds=0.01, threads=1)
@@ -231,7 +231,7 @@ def tiny(monkeypatch):
 
 def test_a_run(tiny, tmp_path):
     """What comes of it, in JSON, Markdown, figures and on the screen."""
-    from benchmarks.__main__ import write
+    from rnn_benchmarks.__main__ import write
 
     seen = []
     report = runs.run(tiny, lambda what, share: seen.append(share))
@@ -276,7 +276,7 @@ def test_a_run(tiny, tmp_path):
 
 
 def test_the_same_report_gives_the_same_figures(tiny, tmp_path):
-    from benchmarks import plots
+    from rnn_benchmarks import plots
 
     report = runs.run(tiny)
     folders = [tmp_path / "a", tmp_path / "b"]
@@ -289,7 +289,7 @@ def test_the_same_report_gives_the_same_figures(tiny, tmp_path):
 
 def test_who_fails_is_reported_and_who_is_wrong_is_not_timed(tiny, monkeypatch):
     """And the others go on."""
-    own = CONTENDERS[0] if "torch" in framework.installed() else CONTENDERS[5]
+    own = CONTENDERS[0] if "torch" in twins.installed() else CONTENDERS[5]
     timed = []
 
     class Wrong:
@@ -325,7 +325,7 @@ def test_contenders_that_cannot_take_part(tiny, monkeypatch):
     absent = Contender("nobody", "torch", lambda *_: None, needs=("a_package_that_nobody_has",))
     fussy = Contender("fussy", "torch", lambda *_: None, dtypes=("float64",))
     monkeypatch.setattr(runs, "CONTENDERS", [*CONTENDERS, absent, fussy])
-    monkeypatch.setattr(framework, "installed", lambda: ("torch",))
+    monkeypatch.setattr(twins, "installed", lambda: ("torch",))
     settings = Settings(contenders=("nobody", "fussy", "rnn_tf"))
     with pytest.raises(ModuleNotFoundError) as error:
         runs.run(settings)
@@ -379,7 +379,9 @@ def test_other_circumstances():
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "rnn_benchmarks", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 def test_the_command_compare(tmp_path):

@@ -10,16 +10,17 @@ pytest.importorskip("safetensors")
 
 from safetensors.numpy import load_file, save_file
 
-from common import checkpoint, files, models
-from common.checkpoint import BadCheckpoint, Checkpoint, Position
-from common.models import Network, Stack
-from common.recipe import Recipe
+from rnn_common import files, networks
+from rnn_common.networks import Network, Stack
+from rnn_common.training import checkpoint
+from rnn_common.training.checkpoint import BadCheckpoint, Checkpoint, Position
+from rnn_common.training.recipe import Recipe
 
 MODEL = Network(Stack("LSTM", 3, 4, bidirectional=True), 2, "sequence")
 
 
 def make(update=5, model=MODEL, seed=0):
-    weights = models.initial_weights(model, seed)
+    weights = networks.initial_weights(model, seed)
     return Checkpoint(
         model=model,
         recipe=Recipe(epochs=3, patience=2, learning_rate=0.01, dtype="float64"),
@@ -140,7 +141,7 @@ def test_a_bad_one_is_refused_and_the_one_before_stays(tmp_path, how, said):
     assert checkpoint.load(before).position.update == 5
 
 
-OTHER = models.initial_weights(Network(Stack("LSTM", 3, 5), 2, "sequence"))
+OTHER = networks.initial_weights(Network(Stack("LSTM", 3, 5), 2, "sequence"))
 NAN = {**make().weights, "b_y": np.array([np.nan, 0])}
 
 

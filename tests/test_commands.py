@@ -25,13 +25,18 @@ for package in ("typer", "safetensors", "matplotlib", "scipy"):
 
 from typer.testing import CliRunner
 
-import benchmarks.__main__ as bench
-from benchmarks import comparing, runs
-from common import cli, comparison, experiments, figures, framework, gradients, lockstep, machine, prediction
-from common.comparison import Deviations, PairRow, TimeRow
-from common.files import write_bytes
-from common.tasks import problems
-from common.training import Snapshot
+import rnn_benchmarks.__main__ as bench
+from rnn_benchmarks import comparing, runs
+from rnn_common import machine, twins
+from rnn_common.cli import app
+from rnn_common.files import write_bytes
+from rnn_common.parity import compare, flow, lockstep
+from rnn_common.parity.compare import PairRow, TimeRow
+from rnn_common.parity.contract import Deviations
+from rnn_common.reports import figures
+from rnn_common.tasks import prediction, problems
+from rnn_common.training import experiments
+from rnn_common.training.run import Snapshot
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -47,7 +52,7 @@ def report_of(name):
 def compared(settings, progress, prepared):
     rows = [PairRow("LSTM", "rnn_torch", "oracle", Deviations(1e-16, 2e-16, 3e-16), Deviations(1, 1, 1), True)]
     times = [TimeRow("LSTM", "rnn_torch", 1.0, 2.0, 2.0, 1.9, 2.1)]
-    return comparison.Report(settings, {}, rows, times, {"versions": {"numpy": "2"}})
+    return compare.Report(settings, {}, rows, times, {"versions": {"numpy": "2"}})
 
 
 def trained(twin, problem, run, device):
@@ -83,22 +88,22 @@ class Command:
 
 COMMANDS = {
     "compare": Command(
-        cli.app, "compare --data gaussian --output OUT/report.json", cli, "compare", compared, ("report.json",)
+        app.app, "compare --data gaussian --output OUT/report.json", app, "compare", compared, ("report.json",)
     ),
     "train": Command(
-        cli.app,
+        app.app,
         "train adding --setting tiny --cell GRU --framework torch --output OUT",
         experiments,
         "train",
         trained,
         ("results.json", "results.md", "curves.svg", "curves.png"),
     ),
-    "resume": Command(cli.app, "resume CHECKPOINTS/adding", experiments, "train", trained),
+    "resume": Command(app.app, "resume CHECKPOINTS/adding", experiments, "train", trained),
     "predict": Command(
-        cli.app, "predict CHECKPOINTS/text Über", prediction, "answer", lambda *_: ["Übermäßig \udcff � [red]"]
+        app.app, "predict CHECKPOINTS/text Über", prediction, "answer", lambda *_: ["Übermäßig \udcff � [red]"]
     ),
     "lockstep": Command(
-        cli.app,
+        app.app,
         "lockstep --output OUT",
         lockstep,
         "measure",
@@ -106,9 +111,9 @@ COMMANDS = {
         ("lockstep.json", "lockstep.svg", "lockstep.png"),
     ),
     "gradients": Command(
-        cli.app,
+        app.app,
         "gradients --output OUT",
-        gradients,
+        flow,
         "measure",
         lambda *_, **__: report_of("training/gradients.json"),
         ("gradients.json", "gradients.svg", "gradients.png"),
@@ -135,9 +140,9 @@ COMMANDS = {
 def stand_ins(command, work):
     """Patches: no framework is imported, no recordings are read, and the work is another."""
     stack = ExitStack()
-    for module in (comparison, framework, cli):
+    for module in (compare, twins, app):
         stack.enter_context(mock.patch.object(module, "installed", return_value=("torch", "tf")))
-    for module in (comparison, framework):
+    for module in (compare, twins):
         stack.enter_context(mock.patch.object(module, "get", twin))
     stack.enter_context(mock.patch.object(lockstep, "recordings"))
     for room in ("training_curves", "drift", "gradient_flow"):
@@ -244,7 +249,7 @@ def drive(name, folder):
             streams(FAULTS[fault], out, error)
             sys.argv = ["program", *given]
             with stand_ins(command, FAULTS[fault].work or command.gives):
-                os._exit(ended(lambda: cli.terminal.main(command.app)))
+                os._exit(ended(lambda: app.terminal.main(command.app)))
         os.close(out), os.close(error)
         for stream, number in (("stdout", read_out), ("stderr", read_error)):
             with open(number, "rb") as pipe:
@@ -339,7 +344,7 @@ def test_every_command_beside_every_fault(name, fault, driven):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_help_that_cannot_be_printed():
-    program = "import sys; sys.argv = ['rnn-parity', '--help']; from common.cli import main; main()"
+    program = "import sys; sys.argv = ['rnn-parity', '--help']; from rnn_common.cli.app import main; main()"
     with open("/dev/full", "w") as full:
         ran = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert ran.returncode == 2
@@ -357,12 +362,12 @@ def test_what_ascii_cannot_hold_is_said_in_other_words(driven):
 def test_a_bound_that_does_not_hold_is_known_by_its_status_alone(tmp_path):
     """1 with the report printed, and with nobody there to read it."""
     report = replace(
-        compared(comparison.Settings(), None, None),
+        compared(compare.Settings(), None, None),
         pairs=[PairRow("LSTM", "a", "b", Deviations(1, 1, 1), Deviations(0, 0, 0), False)],
     )
     with stand_ins(COMMANDS["compare"], lambda *_: report):
         ran = invoke("compare --data gaussian", "--output", tmp_path / "report.json")
-        with mock.patch.object(cli.terminal._Console, "print", raising(BrokenPipeError())):
+        with mock.patch.object(app.terminal._Console, "print", raising(BrokenPipeError())):
             unread = invoke("compare --data gaussian", "--output", tmp_path / "report.json")
     assert (ran.exit_code, unread.exit_code) == (1, 1)
     assert "BEYOND" in ran.stdout
@@ -371,7 +376,7 @@ def test_a_bound_that_does_not_hold_is_known_by_its_status_alone(tmp_path):
 # What is asked for is checked before the work
 
 
-def invoke(arguments, *more, app=cli.app):
+def invoke(arguments, *more, app=app.app):
     return CliRunner().invoke(app, [*arguments.split(), *map(str, more)])
 
 
@@ -512,7 +517,7 @@ def test_a_missing_framework_is_named_with_its_remedy(name, there, arguments, me
     write_checkpoints(tmp_path)
     begin = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("--framework torch", "").replace("OUT/", "")
     with stand_ins(COMMANDS[name], raising(AssertionError("it works"))):
-        for module in (comparison, framework, cli):
+        for module in (compare, twins, app):
             monkeypatch.setattr(module, "installed", lambda: there)
         ran = invoke(f"{begin} {arguments}", app=COMMANDS[name].app)
     assert ran.exit_code == 2
@@ -627,8 +632,8 @@ def test_progress_that_cannot_be_shown_ends_no_work(error, monkeypatch):
     broken = SimpleNamespace(write=raising(error), flush=raising(error), isatty=lambda: False, encoding="utf-8")
     broken.fileno = raising(io.UnsupportedOperation())
     monkeypatch.setattr(sys, "stderr", broken)
-    monkeypatch.setattr(cli.terminal, "LINE_SECONDS", 0.0)
-    with cli.terminal.progress_bar(cli.terminal.progress_console()) as progress:
+    monkeypatch.setattr(app.terminal, "LINE_SECONDS", 0.0)
+    with app.terminal.progress_bar(app.terminal.progress_console()) as progress:
         progress("half of it", 0.5)
         progress("all of it", 1.0)
 
@@ -648,17 +653,17 @@ def test_memory_is_asked_of_the_machine(monkeypatch):
 
 def test_sizes_that_fit_are_not_refused(monkeypatch):
     """What is counted is less than what a comparison takes: weights, gradients and outputs of the largest cell."""
-    monkeypatch.setattr(comparison, "get", twin)
-    settings = comparison.Settings(("SimpleRNN", "LSTM"), ("torch",), hidden=50, batch=8, data="adding")
-    data = comparison.load("adding")
+    monkeypatch.setattr(compare, "get", twin)
+    settings = compare.Settings(("SimpleRNN", "LSTM"), ("torch",), hidden=50, batch=8, data="adding")
+    data = compare.load("adding")
     lstm = 4 * (50 * 2 + 50 * 50 + 50)
-    assert comparison._least_memory(settings, data, 1) == 8 * (lstm * 4 + 8 * 50 * 50 * 3)
+    assert compare._least_memory(settings, data, 1) == 8 * (lstm * 4 + 8 * 50 * 50 * 3)
 
 
 def test_an_unwritable_home_keeps_nothing_from_working(tmp_path):
     """The package that the recordings come in makes a folder there when asked for them by its own function."""
     pytest.importorskip("aeon")
-    program = "import common.figures; from common.data import japanese_vowels as load; print(len(load('test')))"
+    program = "import rnn_common.reports.figures; from rnn_common.data import japanese_vowels as load; print(len(load('test')))"
     home = {**os.environ, "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=home)
     assert (ran.returncode, ran.stdout) == (0, "370\n"), ran.stderr

@@ -10,22 +10,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from common import cli, comparison, framework
-from common.comparison import (
-    Deviations,
-    Settings,
-    bounds,
-    compare,
-    deviation,
-    deviations,
-    make_case,
-    run_oracle,
-    time_in_turn,
-)
-from common.framework import Result
-from common.parameters import initialise
+from rnn_common import twins
+from rnn_common.cli import app
+from rnn_common.parity import compare as comparison
+from rnn_common.parity import contract
+from rnn_common.parity.case import Result, make_case, run_oracle
+from rnn_common.parity.compare import Settings, compare
+from rnn_common.parity.contract import Deviations, bounds, deviation, deviations
+from rnn_common.timing import time_in_turn
+from rnn_common.weights import initialise
 
-needs_both = pytest.mark.skipif(framework.installed() != ("torch", "tf"), reason="needs both frameworks")
+needs_both = pytest.mark.skipif(twins.installed() != ("torch", "tf"), reason="needs both frameworks")
 
 
 def test_deviation():
@@ -97,7 +92,7 @@ QUICK = ["--hidden", "4", "--data", "gaussian", "--batch", "16"]
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(cli.app, ["compare", *arguments], env={"COLUMNS": "80"})
+    return CliRunner().invoke(app.app, ["compare", *arguments], env={"COLUMNS": "80"})
 
 
 @needs_both
@@ -128,7 +123,7 @@ def test_compare(tmp_path, monkeypatch, dtype):
 
 @needs_both
 def test_a_bound_that_does_not_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "OUTPUT_BOUND", 1e-30)
+    monkeypatch.setattr(contract, "OUTPUT_BOUND", 1e-30)
     path = tmp_path / "report.json"
     ran = invoke(*QUICK, "--cell", "LSTM", "--output", str(path))
     assert ran.exit_code == 1
@@ -159,7 +154,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message):
 
 
 def test_an_absent_device():
-    if any("cuda" in framework.get(name).devices() for name in framework.installed()):
+    if any("cuda" in twins.get(name).devices() for name in twins.installed()):
         pytest.skip("there is a GPU")
     ran = invoke(*QUICK, "--device", "cuda")
     assert ran.exit_code == 2
@@ -172,8 +167,8 @@ def test_an_option_that_does_not_exist():
 
 @pytest.mark.parametrize("absent", ["torch", "tf"])
 def test_one_framework_absent(tmp_path, monkeypatch, absent):
-    rest = tuple(name for name in framework.installed() if name != absent)
-    for module in (comparison, cli):
+    rest = tuple(name for name in twins.installed() if name != absent)
+    for module in (comparison, app):
         monkeypatch.setattr(module, "installed", lambda: rest)
     path = tmp_path / "report.json"
     ran = invoke(*QUICK, "--cell", "SimpleRNN", "--output", str(path))
@@ -185,7 +180,7 @@ def test_one_framework_absent(tmp_path, monkeypatch, absent):
 
 
 def test_no_framework_at_all(tmp_path, monkeypatch):
-    for module in (comparison, cli):
+    for module in (comparison, app):
         monkeypatch.setattr(module, "installed", lambda: ())
     ran = invoke(*QUICK, "--framework", "torch", "--output", str(tmp_path / "report.json"))
     assert ran.exit_code == 2
@@ -213,9 +208,9 @@ def test_settings_need_a_cell():
 
 def test_progress_goes_from_nothing_to_all():
     seen = []
-    if not framework.installed():
+    if not twins.installed():
         pytest.skip("needs a framework")
-    chosen = framework.installed()[:1]
+    chosen = twins.installed()[:1]
     compare(Settings(("SimpleRNN",), chosen, hidden=2, data="adding", batch=64, rounds=1), lambda w, s: seen.append(s))
     assert seen[0] == 0.0
     assert seen[-1] == 1.0
@@ -230,7 +225,7 @@ def test_the_command_is_quiet(tmp_path):
         [
             sys.executable,
             "-m",
-            "common.cli",
+            "rnn_common.cli.app",
             "compare",
             *QUICK,
             "--cell",
@@ -248,7 +243,7 @@ def test_the_command_is_quiet(tmp_path):
 
 
 def test_without_the_cli_extra():
-    program = "import sys; sys.modules['typer'] = None; import common.cli"
+    program = "import sys; sys.modules['typer'] = None; import rnn_common.cli.app"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr.splitlines() == [

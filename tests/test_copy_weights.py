@@ -15,9 +15,9 @@ from torch.nn.utils import parametrizations, prune
 import rnn_tf
 import rnn_torch
 from cases import FORMS
-from common.comparison import FEW_UNITS, OUTPUT_BOUND, deviation
-from common.framework import copy_weights
-from common.layouts import MergedBiasesWarning
+from rnn_common.copying import copy_weights
+from rnn_common.packings import MergedBiasesWarning
+from rnn_common.parity.contract import FEW_UNITS, OUTPUT_BOUND, deviation
 
 INPUT, HIDDEN, STEPS = 3, 4, 3
 PACKAGES = {"rnn_torch": rnn_torch, "torch.nn": nn, "rnn_tf": rnn_tf, "keras.layers": keras.layers}

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from common.data import Batch, Sequences, adding, batches, gaussian, japanese_vowels, load, pad
+from rnn_common.data import Batch, Sequences, adding, batches, gaussian, japanese_vowels, load, pad
 
 
 def test_japanese_vowels_is_the_published_set():

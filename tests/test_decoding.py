@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from common.decoding import beam_search, sample
-from common.metrics import log_probabilities
+from rnn_common.networks.decoding import beam_search, sample
+from rnn_common.tasks.metrics import log_probabilities
 
 # p(next | last) of a small Markov chain over the symbols 0 (the end), 1, 2, where the greedy way is not the best one.
 P = np.array([[0.0, 0.55, 0.45], [0.35, 0.35, 0.30], [0.9, 0.05, 0.05]])

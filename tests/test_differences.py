@@ -18,9 +18,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_tf
 import rnn_torch
-from common import equations, layouts
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from common.parameters import CELLS, Parameters, initialise
+from rnn_common import equations, packings
+from rnn_common.cells import CELLS
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.weights import Parameters, initialise
 
 BATCH, TIME, INPUT, HIDDEN = 2, 5, 3, 4
 LENGTHS = np.array([5, 3])
@@ -52,7 +53,7 @@ def torch_layer(module, *parameters, **options):
     layer = torch_class(module, first.cell)(first.input_size, first.hidden_size, **options)
     state = {}
     for each, suffix in zip(parameters, ("_l0", "_l0_reverse"), strict=False):
-        state |= layouts.to_torch(each, suffix)
+        state |= packings.to_torch(each, suffix)
     layer.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     return layer
 
@@ -64,7 +65,7 @@ def keras_layer(module, parameters, **options):
     options = {"return_sequences": True, "dtype": "float64"} | options
     layer = getattr(module, parameters.cell)(parameters.hidden_size, **options)
     layer.build((BATCH, TIME, parameters.input_size))
-    layer.set_weights(layouts.to_keras(parameters))
+    layer.set_weights(packings.to_keras(parameters))
     return layer
 
 
@@ -72,7 +73,7 @@ def keras_bidirectional(module, forward, backward, merge_mode="concat", **option
     inner = keras_layer(module, forward, **options)
     layer = keras.layers.Bidirectional(inner, merge_mode=merge_mode, dtype="float64")
     layer.build((BATCH, TIME, forward.input_size))
-    layer.set_weights([*layouts.to_keras(forward), *layouts.to_keras(backward)])
+    layer.set_weights([*packings.to_keras(forward), *packings.to_keras(backward)])
     return layer
 
 
@@ -168,7 +169,7 @@ def keras_sgd_steps(layer, x, lr, steps=3):
 def test_two_added_biases_move_twice_as_far(cell, torch_module, keras_module):
     parameters, x, lr = initialise(cell, INPUT, HIDDEN), sequences(), 0.125
     two, one = torch_layer(torch_module, parameters), keras_layer(keras_module, parameters)
-    start = layouts.to_keras(parameters)[2]
+    start = packings.to_keras(parameters)[2]
     sgd_steps(two, two.parameters(), x, lr, steps=1)
     keras_sgd_steps(one, x, lr, steps=1)
     moved = (two.bias_ih_l0 + two.bias_hh_l0).numpy(force=True) - start
@@ -369,7 +370,7 @@ def memoryless(cell):
 def torch_stack(module, cell, parameters, dropout):
     """Two layers with these weights, the second being memoryless."""
     layer = torch_class(module, cell)(HIDDEN, HIDDEN, 2, batch_first=True, dropout=dropout, dtype=torch.float64)
-    state = layouts.to_torch(parameters, "_l0") | layouts.to_torch(memoryless(cell), "_l1")
+    state = packings.to_torch(parameters, "_l0") | packings.to_torch(memoryless(cell), "_l1")
     layer.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     return layer
 
@@ -402,7 +403,7 @@ def test_dropout_of_torch_scales_what_it_keeps(module):
         "SimpleRNN", {"W_xh": np.eye(HIDDEN), "W_hh": np.zeros((HIDDEN, HIDDEN)), "b_h": np.zeros(HIDDEN)}
     )
     layer = torch_class(module, "SimpleRNN")(HIDDEN, HIDDEN, 2, nonlinearity="relu", dropout=0.5, dtype=torch.float64)
-    state = layouts.to_torch(identity, "_l0") | layouts.to_torch(identity, "_l1")
+    state = packings.to_torch(identity, "_l0") | packings.to_torch(identity, "_l1")
     layer.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     torch.manual_seed(0)
     outputs = layer(torch.ones(20, BATCH, HIDDEN, dtype=torch.float64))[0]

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from common.equations import backpropagate, sigmoid, unroll, unroll_weights
-from common.parameters import CELLS, Parameters, initialise
+from rnn_common.cells import CELLS
+from rnn_common.equations import backpropagate, sigmoid, unroll, unroll_weights
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.weights import Parameters, initialise
 
 FORMS = [("SimpleRNN", True), ("LSTM", True), ("GRU", True), ("GRU", False)]
 STEP = 1e-200  # so small that its square vanishes: the derivative has no truncation error and no cancellation

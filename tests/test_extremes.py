@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cases import FORMS
-from common import framework
-from common.comparison import run_oracle
-from common.framework import Case
-from common.parameters import CELLS, Parameters, initialise
+from rnn_common import twins
+from rnn_common.cells import CELLS
+from rnn_common.parity.case import Case, run_oracle
+from rnn_common.weights import Parameters, initialise
 
 each_form = pytest.mark.parametrize("form", FORMS)
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
@@ -52,7 +52,7 @@ def run(twin, parameters, state, dtype, engine, steps=50):
     if twin.name == "torch":
         import torch
 
-        from rnn_torch.framework import _forward, _tensors
+        from rnn_torch.twin import _forward, _tensors
 
         inputs, states, cotangents = _tensors(layer, case)
         tensors = [t.requires_grad_() for t in (inputs, *states)]
@@ -61,7 +61,7 @@ def run(twin, parameters, state, dtype, engine, steps=50):
         return [t.detach().double().numpy() for t in (outputs, *final)], all(d.isfinite().all() for d in gradients)
     import tensorflow as tf
 
-    from rnn_tf.framework import _forward, _tensors
+    from rnn_tf.twin import _forward, _tensors
 
     inputs, states, mask, cotangents = _tensors(layer, case)
     with tf.GradientTape() as tape:
@@ -132,7 +132,7 @@ def test_gradients_of_gates_at_0_and_1(twin, form, gates, engine):
 def test_an_infinite_initial_state(form, engine):
     """PyTorch: as nn and the equations have it, inf where the other terms are finite, not NaN."""
     torch = pytest.importorskip("torch")
-    twin = framework.get("torch")
+    twin = twins.get("torch")
     parameters = initialise(FORMS[form][0], 3, 4, reset_after=FORMS[form][1], seed=1)
     layers = [twin.make(parameters, engine=engine), twin.make(parameters, engine="reference")]
     if twin.has_builtin(parameters):
@@ -152,11 +152,11 @@ PROGRAM = '''
 import importlib, sys, threading
 import numpy as np
 from cases import FORMS
-from common import framework
-from common.comparison import make_case
-from common.parameters import initialise
+from rnn_common import twins
+from rnn_common.parity.case import make_case
+from rnn_common.weights import initialise
 
-twin, engine = framework.get(sys.argv[1]), sys.argv[2]
+twin, engine = twins.get(sys.argv[1]), sys.argv[2]
 graphs = importlib.import_module(f"graphs_{twin.name}")
 bound = {"torch": dict(rtol=1e-12, atol=1e-13), "tf": dict(rtol=0, atol=0)}[twin.name]
 

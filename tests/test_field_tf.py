@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
 from cases import FORMS
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_tf import fused
 
 UNITS, FEATURES, BATCH, TIME = 4, 2, 3, 5

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnn_torch
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 
 FEATURES, UNITS = 3, 4
 LAYERS = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}

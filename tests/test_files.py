@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from common import files
+from rnn_common import files
 
 
 def test_what_is_written_can_be_read(tmp_path):
@@ -104,7 +104,7 @@ def test_what_is_no_file_stays_what_it_is(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from common import files
+from rnn_common import files
 os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)
 files.write_text("half of it", Path(sys.argv[1]))
 """

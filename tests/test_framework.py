@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cases import FORMS, make
-from common import framework
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from common.parameters import initialise
+from rnn_common import copying, twins
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.weights import initialise
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -27,10 +27,10 @@ def four(parameters):
         reset_after=parameters.reset_after,
         scale=0,
     )
-    twins = [framework.get(name) for name in framework.installed()]
+    both = [twins.get(name) for name in twins.installed()]
     return [
         twin.make(blank, builtin=builtin)
-        for twin in twins
+        for twin in both
         for builtin in (False, True)
         if not builtin or twin.has_builtin(parameters)
     ]
@@ -44,9 +44,9 @@ def test_any_layer_is_filled_from_any_other(form, bias):
     for i in range(len(four(parameters))):
         for j in range(len(four(parameters))):
             layers = four(parameters)
-            framework.of(layers[i]).write(layers[i], parameters)
-            framework.copy_weights(layers[i], layers[j])
-            found = framework.of(layers[j]).read(layers[j])
+            twins.of(layers[i]).write(layers[i], parameters)
+            copying.copy_weights(layers[i], layers[j])
+            found = twins.of(layers[j]).read(layers[j])
             assert all(np.array_equal(found[name], parameters[name]) for name in parameters)
 
 
@@ -70,7 +70,7 @@ def test_state_dict_and_get_weights_are_the_built_ins_own():
 
 
 @pytest.mark.parametrize(
-    "package", ["common", "common.comparison", "common.framework", "common.data", "rnn_torch", "rnn_tf"]
+    "package", ["rnn_common", "rnn_common.parity.compare", "rnn_common.twins", "rnn_common.data", "rnn_torch", "rnn_tf"]
 )
 def test_imports_stay_apart(package):
     """`common` imports no framework, and no twin the other's."""
@@ -96,11 +96,12 @@ class Absent:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent)
-from common import framework
-from common.comparison import make_case
-from common.parameters import initialise
+from rnn_common import twins
+from rnn_common import copying
+from rnn_common.parity.case import make_case
+from rnn_common.weights import initialise
 import numpy as np
-twin = framework.get({name!r})
+twin = twins.get({name!r})
 case = make_case(initialise("LSTM", 3, 4), np.ones((2, 5, 3)))
 print(twin.run(twin.make(case.parameters), case).outputs.shape)
 """
@@ -140,7 +141,7 @@ ONLY = {
         "fused.py": {"is_one_of"},
         # Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback.
         # TensorFlow computes on a GPU unless told otherwise, wherever the variables are.
-        "models.py": {"on", "one_bias", "stacks", "variables", "bias_masks", "signature"},
+        "networks.py": {"on", "one_bias", "stacks", "variables", "bias_masks", "signature"},
         "training.py": {"Adam", "Update", "Record"},
     },
 }
@@ -158,7 +159,7 @@ def test_the_twins_hold_the_same_rooms_and_definitions():
 def test_unknown_names(twin):
     parameters = initialise("LSTM", 3, 5)
     with pytest.raises(ValueError, match="framework should be one of torch, tf, got 'jax'"):
-        framework.get("jax")
+        twins.get("jax")
     with pytest.raises(ValueError, match=r"device should be one of cpu.*, got 'tpu'"):
         twin.make(parameters, device="tpu")
     with pytest.raises(ValueError, match=r"engine should be one of auto, reference.*, got 'warp'"):
@@ -166,7 +167,7 @@ def test_unknown_names(twin):
     with pytest.raises(
         TypeError, match=r"source: layer should be a PyTorch module or a Keras layer, got builtins\.dict"
     ):
-        framework.copy_weights({}, {})
+        copying.copy_weights({}, {})
 
 
 def test_weights_that_do_not_fit(twin):
@@ -183,7 +184,7 @@ def test_weights_that_do_not_fit(twin):
 
 def test_layers_that_one_set_of_weights_does_not_fill():
     torch = pytest.importorskip("torch")
-    twin = framework.get("torch")
+    twin = twins.get("torch")
     for options, message in (
         (dict(num_layers=2), "one layer and one direction"),
         (dict(bidirectional=True), "one layer and one direction"),
@@ -197,7 +198,7 @@ def test_layers_that_one_set_of_weights_does_not_fill():
 
 def test_keras_layers_without_weights():
     keras = pytest.importorskip("keras")
-    twin = framework.get("tf")
+    twin = twins.get("tf")
     with pytest.raises(ValueError, match="should have been built"):
         twin.read(keras.layers.LSTM(5))
     with pytest.raises(TypeError, match=r"should be a recurrent layer or cell, got keras\..*\.Dense"):
@@ -255,17 +256,18 @@ def test_memory_on_a_gpu(twin):
 def test_threads_of_torch():
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
-    framework.get("torch").set_threads(2)
+    twins.get("torch").set_threads(2)
     assert torch.get_num_threads() == 2
-    framework.get("torch").set_threads(before)
+    twins.get("torch").set_threads(before)
 
 
 def test_threads_of_tensorflow():
     """They are set before the first operation, or not at all."""
     pytest.importorskip("tensorflow")
     program = """
-from common import framework
-twin = framework.get("tf")
+from rnn_common import twins
+from rnn_common import copying
+twin = twins.get("tf")
 twin.set_threads(3)
 import tensorflow as tf
 twin.matrix_product(2)()

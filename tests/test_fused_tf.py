@@ -8,7 +8,7 @@ tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
 from cases import FORMS
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_tf import fused
 from rnn_tf.engines import choose
 

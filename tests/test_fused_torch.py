@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rnn_torch
 from cases import FORMS, build, check_against_oracle
-from common import framework
-from common.comparison import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common import twins
+from rnn_common.parity.contract import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_torch import fused, kernels
 from rnn_torch.engines import choose
 
@@ -158,7 +158,7 @@ def test_the_parts_of_a_sequence_do_not_show(form, rows, monkeypatch):
 def test_every_memory_layout(form, batch, hidden):
     """Below, at and above the batch from which features are stored first, and with a batch above the width."""
     cell, reset_after = FORMS[form]
-    check_against_oracle(framework.get("torch"), build(cell, reset_after, batch, 6, 3, hidden, None), "fused")
+    check_against_oracle(twins.get("torch"), build(cell, reset_after, batch, 6, 3, hidden, None), "fused")
 
 
 @each_form

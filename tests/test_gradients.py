@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from common import framework, gradients
-from common.comparison import GRADIENT_BOUND
-from common.parameters import CELLS, Parameters, initialise
+from rnn_common import twins
+from rnn_common.cells import CELLS
+from rnn_common.parity import flow
+from rnn_common.parity.contract import GRADIENT_BOUND
+from rnn_common.weights import Parameters, initialise
 
 
 def sequences(time=12, width=2, batch=3):
@@ -17,14 +19,14 @@ def test_a_linear_recurrence():
     random = np.random.default_rng(0)
     orthogonal, _ = np.linalg.qr(random.standard_normal((4, 4)))
     weights = {"W_xh": np.zeros((4, 2)), "W_hh": 0.5 * orthogonal, "b_h": np.zeros(4)}
-    found = gradients.flow(Parameters("SimpleRNN", weights), sequences(), (0, 1, 3, 7))
+    found = flow.flow(Parameters("SimpleRNN", weights), sequences(), (0, 1, 3, 7))
     np.testing.assert_allclose(found.gradients, 0.5 ** np.array([0, 1, 3, 7]), rtol=1e-12)
     np.testing.assert_allclose(found.jacobians, 0.5, rtol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_jacobians_are_those_of_finite_differences(cell):
-    from common import equations
+    from rnn_common import equations
 
     parameters = initialise(cell, 2, 3, seed=1)
     x = sequences(6, batch=1)
@@ -39,32 +41,32 @@ def test_jacobians_are_those_of_finite_differences(cell):
         (next_state(before + 1e-6 * unit) - next_state(before - 1e-6 * unit)) / 2e-6 for unit in np.eye(len(before))
     ]
     expected = np.linalg.norm(np.array(columns).T, 2)
-    found = gradients.flow(parameters, x, (1,))  # the step that ends one before the last
+    found = flow.flow(parameters, x, (1,))  # the step that ends one before the last
     assert found.jacobians[0] == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_frameworks_agree_with_the_oracle(twin, cell):
-    parameters = gradients.scaled(initialise(cell, 2, 5, seed=3), 1.4)
+    parameters = flow.scaled(initialise(cell, 2, 5, seed=3), 1.4)
     lags = (0, 1, 5, 11)
     flows = {
-        "oracle": gradients.flow(parameters, sequences(), lags),
-        twin.name: gradients.flow(parameters, sequences(), lags, twin),
+        "oracle": flow.flow(parameters, sequences(), lags),
+        twin.name: flow.flow(parameters, sequences(), lags, twin),
     }
-    assert gradients.agreement(flows) < GRADIENT_BOUND
+    assert flow.agreement(flows) < GRADIENT_BOUND
 
 
 def test_large_recurrent_weights_let_more_through():
     parameters = initialise("SimpleRNN", 2, 8, scale=0.1, seed=0)
     orthogonal, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))
     parameters = Parameters("SimpleRNN", {**parameters, "W_hh": orthogonal})
-    lost = [gradients.flow(gradients.scaled(parameters, s), sequences(40), (30,)).gradients[0] for s in (0.7, 1, 1.4)]
+    lost = [flow.flow(flow.scaled(parameters, s), sequences(40), (30,)).gradients[0] for s in (0.7, 1, 1.4)]
     assert lost[0] < 1e-4 < lost[1] < lost[2]
 
 
 def test_scaling_leaves_inputs_and_biases():
     before = initialise("GRU", 2, 3)
-    after = gradients.scaled(before, 2)
+    after = flow.scaled(before, 2)
     for name in before:
         factor = 2 if name in ("W_hr", "W_hz", "W_hn") else 1
         np.testing.assert_array_equal(after[name], factor * before[name])
@@ -73,14 +75,14 @@ def test_scaling_leaves_inputs_and_biases():
 @pytest.mark.parametrize("lags", [(-1,), (12,)])
 def test_lags_out_of_range(lags):
     with pytest.raises(ValueError, match="lags should be from 0 to 11"):
-        gradients.flow(initialise("LSTM", 2, 3), sequences(), lags)
+        flow.flow(initialise("LSTM", 2, 3), sequences(), lags)
 
 
 def test_clipping_keeps_a_training_that_explodes():
-    clipped, free = gradients.clipping(framework.get(framework.installed()[0]))
-    assert (clipped["clip_norm"], free["clip_norm"]) == (gradients.CLIPPED_AT, 0)
+    clipped, free = flow.clipping(twins.get(twins.installed()[0]))
+    assert (clipped["clip_norm"], free["clip_norm"]) == (flow.CLIPPED_AT, 0)
     assert len(clipped["losses"]) == 300
-    assert max(clipped["norms"]) > 10 * gradients.CLIPPED_AT
+    assert max(clipped["norms"]) > 10 * flow.CLIPPED_AT
     assert np.mean(clipped["losses"][-30:]) < 0.1
     assert free["losses"][-1] > 1e10
     assert "until the loss was infinite" in free["said"]

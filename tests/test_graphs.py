@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from cases import FORMS
-from common import framework
-from common.comparison import GRADIENT_BOUND, deviation
-from common.parameters import CELLS, initialise
+from rnn_common import twins
+from rnn_common.cells import CELLS
+from rnn_common.parity.contract import GRADIENT_BOUND, deviation
+from rnn_common.weights import initialise
 
 WIDTH = 3
 NAMES = (
@@ -90,11 +91,11 @@ def test_second_derivatives(twin, form, name):
 )
 def test_the_twins_agree(form, name):
     """By the gradient of the input. Where something is added to every weight, two added biases move twice as far as one."""
-    if framework.installed() != ("torch", "tf"):
+    if twins.installed() != ("torch", "tf"):
         pytest.skip("needs both frameworks")
     parameters, x, states = given(form)
     torch, tf = (
         graphs(twin).first(twin.make(parameters), getattr(graphs(twin), name), x, states, again=True)[0]
-        for twin in map(framework.get, ("torch", "tf"))
+        for twin in map(twins.get, ("torch", "tf"))
     )
     assert_close([torch], [tf])

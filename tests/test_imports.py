@@ -1,4 +1,4 @@
-"""Whoever imports our packages can use both frameworks in one process, in whatever order they come: see `common.loading`.
+"""Whoever imports our packages can use both frameworks in one process, in whatever order they come: see `rnn_common.loading`.
 
 A crash takes the process with it, so that each order has one of its own. They fail only where Triton is installed, which
 is why the test set holds it.
@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from common import framework, loading
+from rnn_common import loading, twins
 
 # What every order of imports is followed by: all that makes PyTorch import Triton, and TensorFlow use its LLVM.
 USE = """
@@ -48,7 +48,7 @@ assert find_spec("triton") is None or "triton" in sys.modules, "PyTorch no longe
 ORDERS = {
     "rnn_torch first": ("import rnn_torch, tensorflow", "inductor"),
     "rnn_tf first": ("import rnn_tf, torch", "eager"),
-    "common first": ("from common import framework; framework.get('tf'); framework.get('torch')", "eager"),
+    "common first": ("from rnn_common import twins; twins.get('tf'); twins.get('torch')", "eager"),
     "TensorFlow before ours": ("import tensorflow, rnn_torch", "inductor"),
     "both before ours": ("import torch, keras, rnn_tf", "eager"),
 }
@@ -60,7 +60,7 @@ def compiled_kernels(tmp_path_factory):
     return tmp_path_factory.mktemp("inductor")
 
 
-@pytest.mark.skipif(framework.installed() != ("torch", "tf"), reason="needs both frameworks")
+@pytest.mark.skipif(twins.installed() != ("torch", "tf"), reason="needs both frameworks")
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_order_of_imports_crashes(order, compiled_kernels):
     imports, backend = ORDERS[order]
@@ -119,7 +119,7 @@ def without_init(tmp_path):
 
 
 @pytest.mark.parametrize("triton", [broken, without_library, without_init])
-@pytest.mark.skipif(framework.installed() != ("torch", "tf"), reason="needs TensorFlow")
+@pytest.mark.skipif(twins.installed() != ("torch", "tf"), reason="needs TensorFlow")
 def test_a_triton_that_cannot_be_loaded_harms_nobody(triton, tmp_path, monkeypatch):
     triton(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -134,10 +134,30 @@ def test_a_triton_that_somebody_has_replaced_is_left_alone(replacement, monkeypa
     loading.load_triton()
 
 
-@pytest.mark.parametrize("package", ["common", "common.framework"])
+@pytest.mark.parametrize("package", ["rnn_common", "rnn_common.twins"])
 def test_nothing_is_imported_to_load_triton(package):
     program = (
         f"import sys, {package}; print([m for m in ('triton', 'torch', 'tensorflow', 'keras') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("own", ["common.py", "common/__init__.py"])
+@pytest.mark.parametrize("package", ["rnn_torch", "rnn_tf"])
+def test_a_project_with_a_common_of_its_own_keeps_it(package, own, tmp_path):
+    """A great many have one, beside the script that they run."""
+    if not framework_of(package):
+        pytest.skip("not installed")
+    place = tmp_path / own
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("WHOSE = 'the user'\n")
+    script = tmp_path / "script.py"
+    script.write_text(f"import {package}\nimport common\nprint(common.WHOSE, {package}.LSTM.__name__)\n")
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "the user LSTM\n"
+
+
+def framework_of(package):
+    return {"rnn_torch": "torch", "rnn_tf": "tf"}[package] in twins.installed()

@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras", minversion="3.15", reason="states what Kera
 tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
 each_layer = pytest.mark.parametrize("name", NAMES)

@@ -5,16 +5,17 @@ import warnings
 import numpy as np
 import pytest
 
-from common import layouts
-from common.equations import unroll
-from common.layouts import MergedBiasesWarning
-from common.parameters import CELLS, initialise
+from rnn_common import packings
+from rnn_common.cells import CELLS
+from rnn_common.equations import unroll
+from rnn_common.packings import MergedBiasesWarning
+from rnn_common.weights import initialise
 
 FORMS = [("SimpleRNN", True), ("LSTM", True), ("GRU", True), ("GRU", False)]
 LAYOUTS = {
-    "torch": (layouts.to_torch, layouts.from_torch),
-    "keras": (layouts.to_keras, layouts.from_keras),
-    "onnx": (layouts.to_onnx, layouts.from_onnx),
+    "torch": (packings.to_torch, packings.from_torch),
+    "keras": (packings.to_keras, packings.from_keras),
+    "onnx": (packings.to_onnx, packings.from_onnx),
 }
 
 
@@ -40,7 +41,7 @@ def blocks(array, gates, axis=0):
 
 def test_torch_gate_order():
     p = initialise("LSTM", 3, 5)
-    state = layouts.to_torch(p)
+    state = packings.to_torch(p)
     assert list(state) == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
     for gate, W, R, b in zip("ifco", *(blocks(a, 4) for a in list(state.values())[:3]), strict=True):
         assert np.array_equal(W, p[f"W_i{gate}"])
@@ -48,7 +49,7 @@ def test_torch_gate_order():
         assert np.array_equal(b, p[f"b_{gate}"])
     assert not state["bias_hh_l0"].any()
     gru = initialise("GRU", 3, 5)
-    state = layouts.to_torch(gru, "")
+    state = packings.to_torch(gru, "")
     assert [np.array_equal(W, gru[f"W_i{g}"]) for g, W in zip("rzn", blocks(state["weight_ih"], 3), strict=True)] == [
         True
     ] * 3
@@ -57,18 +58,18 @@ def test_torch_gate_order():
 
 def test_keras_gate_order():
     p = initialise("GRU", 3, 5)
-    kernel, recurrent, bias = layouts.to_keras(p)
+    kernel, recurrent, bias = packings.to_keras(p)
     assert (kernel.shape, recurrent.shape, bias.shape) == ((3, 15), (5, 15), (2, 15))
     for gate, W, R, b in zip("zrn", blocks(kernel, 3, 1), blocks(recurrent, 3, 1), blocks(bias[0], 3), strict=True):
         assert np.array_equal(W.T, p[f"W_i{gate}"])
         assert np.array_equal(R.T, p[f"W_h{gate}"])
         assert np.array_equal(b, p[f"b_{gate}"])
-    assert layouts.to_keras(initialise("GRU", 3, 5, reset_after=False))[2].shape == (15,)
+    assert packings.to_keras(initialise("GRU", 3, 5, reset_after=False))[2].shape == (15,)
 
 
 def test_onnx_gate_order():
     p = initialise("LSTM", 3, 5)
-    tensors = layouts.to_onnx(p)
+    tensors = packings.to_onnx(p)
     assert {name: array.shape for name, array in tensors.items()} == {"W": (1, 20, 3), "R": (1, 20, 5), "B": (1, 40)}
     for gate, W, b in zip("iofc", blocks(tensors["W"][0], 4), blocks(tensors["B"][0], 8)[:4], strict=True):
         assert np.array_equal(W, p[f"W_i{gate}"])
@@ -80,34 +81,34 @@ def test_two_biases_become_one_and_the_function_stays(cell, reset_after):
     """Reading a packing with two biases keeps their sum, says so, and writing it again gives the same function."""
     p = initialise(cell, 3, 5, reset_after=reset_after, seed=1)
     other = initialise(cell, 3, 5, reset_after=reset_after, seed=2)
-    state = layouts.to_torch(p)
-    recurrent = layouts.to_torch(other)["bias_ih_l0"]
+    state = packings.to_torch(p)
+    recurrent = packings.to_torch(other)["bias_ih_l0"]
     if "b_hn" in p:  # that one stays apart
         recurrent[10:] = state["bias_hh_l0"][10:]
     state["bias_hh_l0"] = recurrent
     with pytest.warns(MergedBiasesWarning, match="were added into one"):
-        merged = layouts.from_torch(cell, state, reset_after=reset_after)
+        merged = packings.from_torch(cell, state, reset_after=reset_after)
     for gate in p.kind.gates:
         apart = gate == "n" and reset_after
         expected = p[f"b_{gate}"] if apart else p[f"b_{gate}"] + other[f"b_{gate}"]
         assert np.array_equal(merged[f"b_{gate}"], expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = layouts.from_torch(cell, layouts.to_torch(merged), reset_after=reset_after)
+        again = packings.from_torch(cell, packings.to_torch(merged), reset_after=reset_after)
     x = np.random.default_rng(0).standard_normal((2, 4, 3))
     assert np.array_equal(unroll(merged, x).outputs, unroll(again, x).outputs)
 
 
 def test_keras_and_onnx_merge_too():
     p = initialise("GRU", 3, 5)
-    kernel, recurrent, bias = layouts.to_keras(p)
+    kernel, recurrent, bias = packings.to_keras(p)
     bias[1, :5] = 1.0
     with pytest.warns(MergedBiasesWarning):
-        assert np.array_equal(layouts.from_keras("GRU", [kernel, recurrent, bias])["b_z"], p["b_z"] + 1)
-    tensors = layouts.to_onnx(p)
+        assert np.array_equal(packings.from_keras("GRU", [kernel, recurrent, bias])["b_z"], p["b_z"] + 1)
+    tensors = packings.to_onnx(p)
     tensors["B"][0, 15:20] = 1.0
     with pytest.warns(MergedBiasesWarning):
-        assert np.array_equal(layouts.from_onnx("GRU", tensors)["b_z"], p["b_z"] + 1)
+        assert np.array_equal(packings.from_onnx("GRU", tensors)["b_z"], p["b_z"] + 1)
 
 
 def apart(cell, seed=0):
@@ -123,9 +124,9 @@ def test_both_biases_there_and_back(cell):
     weights = apart(cell)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = [layouts.unpack_torch(cell, layouts.pack_torch(cell, weights))]
+        found = [packings.unpack_torch(cell, packings.pack_torch(cell, weights))]
         if cell == "GRU":
-            found.append(layouts.unpack_keras(cell, layouts.pack_keras(cell, weights)))
+            found.append(packings.unpack_keras(cell, packings.pack_keras(cell, weights)))
     for each in found:
         assert set(each) == set(weights)
         assert all(np.array_equal(each[name], weights[name]) for name in weights)
@@ -135,7 +136,7 @@ def test_both_biases_there_and_back(cell):
 def test_one_bias_in_keras_is_the_sum_of_both(cell):
     weights = apart(cell)
     with pytest.warns(MergedBiasesWarning, match=f"two biases of this {cell} were added into one"):
-        found = layouts.unpack_keras(cell, layouts.pack_keras(cell, weights, reset_after=False))
+        found = packings.unpack_keras(cell, packings.pack_keras(cell, weights, reset_after=False))
     kind = CELLS[cell]
     for gate in kind.gates:
         assert np.array_equal(found[kind.bias(gate)], weights[kind.bias(gate)] + weights[f"b_h{gate}"])
@@ -148,30 +149,30 @@ def without(mapping, name):
 @pytest.mark.parametrize(
     ("read", "message"),
     [
-        (lambda p: layouts.from_torch("LSTM", without(layouts.to_torch(p), "weight_hh_l0")), "lacks weight_hh_l0"),
-        (lambda p: layouts.from_torch("LSTM", without(layouts.to_torch(p), "bias_hh_l0")), "lacks bias_hh_l0"),
+        (lambda p: packings.from_torch("LSTM", without(packings.to_torch(p), "weight_hh_l0")), "lacks weight_hh_l0"),
+        (lambda p: packings.from_torch("LSTM", without(packings.to_torch(p), "bias_hh_l0")), "lacks bias_hh_l0"),
         (
-            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros((18, 3))}),
+            lambda p: packings.from_torch("LSTM", packings.to_torch(p) | {"weight_ih_l0": np.zeros((18, 3))}),
             "multiple of 4",
         ),
         (
-            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"weight_ih_l0": np.zeros(20)}),
+            lambda p: packings.from_torch("LSTM", packings.to_torch(p) | {"weight_ih_l0": np.zeros(20)}),
             "have 2 dimensions",
         ),
         (
-            lambda p: layouts.from_torch("LSTM", layouts.to_torch(p) | {"bias_ih_l0": np.full(20, np.nan)}),
+            lambda p: packings.from_torch("LSTM", packings.to_torch(p) | {"bias_ih_l0": np.full(20, np.nan)}),
             "should be finite",
         ),
-        (lambda p: layouts.from_keras("LSTM", layouts.to_keras(p)[:1]), "got 1 arrays"),
-        (lambda p: layouts.from_keras("GRU", layouts.to_keras(p)), "multiple of 3"),
-        (lambda p: layouts.from_keras("LSTM", [*layouts.to_keras(p)[:2], np.zeros(18)]), "multiple of 4"),
+        (lambda p: packings.from_keras("LSTM", packings.to_keras(p)[:1]), "got 1 arrays"),
+        (lambda p: packings.from_keras("GRU", packings.to_keras(p)), "multiple of 3"),
+        (lambda p: packings.from_keras("LSTM", [*packings.to_keras(p)[:2], np.zeros(18)]), "multiple of 4"),
         (
-            lambda p: layouts.from_keras("GRU", [np.zeros((3, 15)), np.zeros((5, 15)), np.zeros((3, 15))]),
+            lambda p: packings.from_keras("GRU", [np.zeros((3, 15)), np.zeros((5, 15)), np.zeros((3, 15))]),
             r"shape \(2, 3",
         ),
-        (lambda p: layouts.from_onnx("LSTM", without(layouts.to_onnx(p), "R")), "lacks R"),
-        (lambda p: layouts.from_onnx("LSTM", layouts.to_onnx(p) | {"W": np.zeros((2, 20, 3))}), "one direction"),
-        (lambda p: layouts.from_torch("Elman", layouts.to_torch(p)), "cell should be one of"),
+        (lambda p: packings.from_onnx("LSTM", without(packings.to_onnx(p), "R")), "lacks R"),
+        (lambda p: packings.from_onnx("LSTM", packings.to_onnx(p) | {"W": np.zeros((2, 20, 3))}), "one direction"),
+        (lambda p: packings.from_torch("Elman", packings.to_torch(p)), "cell should be one of"),
     ],
 )
 def test_refused(read, message):

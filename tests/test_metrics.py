@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from common import metrics
-from common.ngram import InterpolatedNgram
-from common.training import Figures, figures
+from rnn_common.tasks import metrics
+from rnn_common.tasks.ngram import InterpolatedNgram
+from rnn_common.training.run import Figures, figures
 
 
 def test_accuracies():
@@ -60,8 +60,8 @@ def test_bad_input(call):
 
 
 def test_figures_leave_out_steps_without_a_target():
-    from common.data import pad
-    from common.models import Network, Stack
+    from rnn_common.data import pad
+    from rnn_common.networks import Network, Stack
 
     model = Network(Stack("GRU", 3, 2, embedding=2), 2, "steps")
     batch = pad([np.array([1, 2, 0]), np.array([1])], [np.array([-1, 0, 1]), np.array([0])])

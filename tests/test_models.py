@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from common import models
-from common.models import EncoderDecoder, Network, Stack, initial_weights, shapes
+from rnn_common import networks
+from rnn_common.networks import EncoderDecoder, Network, Stack, initial_weights, shapes
 
 MODEL = Network(Stack("LSTM", 3, 40, bidirectional=True), 2, "sequence")
 
@@ -16,10 +16,10 @@ def test_models_as_plain_data():
         MODEL,
         EncoderDecoder(Stack("GRU", 5, 4, embedding=2, reset_after=False), Stack("GRU", 6, 4, embedding=3)),
     ):
-        assert models.from_dict(json.loads(json.dumps(models.to_dict(model)))) == model
-    for bad in ({}, {"kind": "Network"}, {"kind": "Other"}, models.to_dict(MODEL) | {"extra": 1}):
+        assert networks.from_dict(json.loads(json.dumps(networks.to_dict(model)))) == model
+    for bad in ({}, {"kind": "Network"}, {"kind": "Other"}, networks.to_dict(MODEL) | {"extra": 1}):
         with pytest.raises(ValueError, match="should be"):
-            models.from_dict(bad)
+            networks.from_dict(bad)
 
 
 def test_weights_have_the_documents_names():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.parameters import Parameters, initialise
+from rnn_common.weights import Parameters, initialise
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Every cell in both twins against the oracle, the built-in layer and the other twin: outputs, final state, all gradients.
 
-The bounds are those of the numerical contract (`common.comparison.bounds`): in float64 1e-13 for outputs and states and
+The bounds are those of the numerical contract (`rnn_common.parity.contract.bounds`): in float64 1e-13 for outputs and states and
 1e-12 for gradients, times the largest |pre-activation| where that is above 1; in float32 twice the built-in layer's own
 error and a few units in the last place.
 """
@@ -8,8 +8,9 @@ error and a few units in the last place.
 import pytest
 
 from cases import FORMS, SHAPES, check_against_oracle, make, run
-from common import framework
-from common.comparison import bounds, deviations, run_oracle
+from rnn_common import twins
+from rnn_common.parity.case import run_oracle
+from rnn_common.parity.contract import bounds, deviations
 
 every_case = pytest.mark.parametrize(("form", "shape"), [(form, shape) for form in FORMS for shape in SHAPES])
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
@@ -37,10 +38,10 @@ def test_against_the_built_in_layer(twin, form, shape, engine):
 @every_case
 @each_engine
 def test_against_the_other_twin(form, shape, engine):
-    if framework.installed() != ("torch", "tf"):
+    if twins.installed() != ("torch", "tf"):
         pytest.skip("needs both frameworks")
     case = make(form, shape)
-    torch, tf = (run(framework.get(name), case, engine=engine) for name in ("torch", "tf"))
+    torch, tf = (run(twins.get(name), case, engine=engine) for name in ("torch", "tf"))
     found = deviations(torch, tf)
     assert found.within(bounds("float64", run_oracle(case).largest_pre_activation)), found
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import FORMS, build, check_against_oracle, run
-from common import framework
-from common.comparison import bounds, deviations, run_oracle
+from rnn_common import twins
+from rnn_common.parity.case import run_oracle
+from rnn_common.parity.contract import bounds, deviations
 
 
 @st.composite
@@ -32,23 +33,21 @@ def gradient_scale(case):
     return largest * max(float(np.abs(d).max()) for d in (case.d_outputs, *case.d_final))
 
 
-@pytest.mark.parametrize("name", framework.installed())
+@pytest.mark.parametrize("name", twins.installed())
 @pytest.mark.parametrize("engine", ["reference", "fused"])
 @given(case=searched())
 @settings(max_examples=60)
 def test_search_against_the_oracle(name, engine, case):
-    check_against_oracle(framework.get(name), case, engine, scale=gradient_scale(case))
+    check_against_oracle(twins.get(name), case, engine, scale=gradient_scale(case))
 
 
 @given(case=searched())
 @settings(max_examples=40)
 def test_search_against_each_other(case):
     largest = run_oracle(case).largest_pre_activation
-    names = framework.installed()
-    results = [run(framework.get(name), case) for name in names]
-    results += [
-        run(twin, case, builtin=True) for twin in map(framework.get, names) if twin.has_builtin(case.parameters)
-    ]
+    names = twins.installed()
+    results = [run(twins.get(name), case) for name in names]
+    results += [run(twin, case, builtin=True) for twin in map(twins.get, names) if twin.has_builtin(case.parameters)]
     for other in results[1:]:
         found = deviations(results[0], other, gradient_scale(case))
         assert found.within(bounds("float64", largest)), found

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cases import FORMS, check_against_oracle, make
-from common.layouts import GATE_ORDER
-from common.parameters import CELLS
+from rnn_common.cells import CELLS
+from rnn_common.packings import GATE_ORDER
 
 FORMS_WITH_GATES = ["LSTM", "GRU", "GRU-reset-before"]
 each_form = pytest.mark.parametrize("form", FORMS)

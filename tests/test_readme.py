@@ -25,7 +25,7 @@ def test_there_are_examples():
 
 def test_the_rooms_it_names_exist():
     house = README.split("## Layout")[1].split("## Data")[0]
-    for room in ("equations", "parameters", "layouts", "framework", "comparison", "data/", "cli"):
+    for room in ("cells", "weights", "equations", "twins", "parity/", "data/", "cli/"):
         assert f"\n      {room}" in house
         assert (ROOT / "src/common" / room).is_dir() or (ROOT / "src/common" / f"{room}.py").is_file()
     for twin in ("rnn_torch", "rnn_tf"):
@@ -36,8 +36,8 @@ def test_the_rooms_it_names_exist():
 
 def test_its_benchmarks_are_those_of_the_report_beside_it():
     pytest.importorskip("scipy")
-    from benchmarks import comparing, tables
-    from benchmarks.runs import Report, Settings
+    from rnn_benchmarks import comparing, tables
+    from rnn_benchmarks.runs import Report, Settings
 
     report = comparing.load(ROOT / "docs/benchmarks/benchmarks.json")
     assert report.pop("passed") is True
@@ -120,9 +120,9 @@ def test_the_benchmark_runs_what_users_of_fit_get(monkeypatch):
         pytest.skip("there is a GPU")
     import numpy as np
 
-    from common import framework
-    from common.comparison import make_case
-    from common.parameters import initialise
+    from rnn_common import twins
+    from rnn_common.parity.case import make_case
+    from rnn_common.weights import initialise
 
     made = []
     function = tf.function
@@ -131,7 +131,7 @@ def test_the_benchmark_runs_what_users_of_fit_get(monkeypatch):
         made.append(options.get("jit_compile"))
         return function(*arguments, **options)
 
-    twin = framework.get("tf")
+    twin = twins.get("tf")
     parameters = initialise("LSTM", 2, 4, dtype="float32")
     case = make_case(parameters, np.ones((5, 3, 2)))
     model = model_of(layer_of("keras.layers", "LSTM"))
@@ -193,18 +193,18 @@ TRAININGS = re.findall(r"<!-- training (\S+) -->", README)
 
 
 def test_every_task_has_its_table():
-    from common.tasks import TASKS
+    from rnn_common.tasks import TASKS
 
     assert set(TASKS) <= set(TRAININGS)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_its_tables_of_tasks_are_those_of_the_reports_beside_it(name):
-    from common import reports
-    from common.tasks.translation import PUBLISHED
+    from rnn_common.reports import tables
+    from rnn_common.tasks.translation import PUBLISHED
 
     found = json.loads((ROOT / f"docs/training/{name}.json").read_text())
-    assert between(f"training {name}") == reports.markdown(found)
+    assert between(f"training {name}") == tables.markdown(found)
     scores = {
         (problem["name"], row["framework"], row["cell"]): {m: s["mean"] for m, s in row["scores"].items()}
         for problem in found["problems"]
@@ -233,7 +233,7 @@ def test_its_tables_of_tasks_are_those_of_the_reports_beside_it(name):
 
 def test_its_lockstep_is_that_of_the_report_beside_it():
     pytest.importorskip("torch")
-    from common import lockstep
+    from rnn_common.parity import lockstep
 
     found = json.loads((ROOT / "docs/training/lockstep.json").read_text())
     assert between("lockstep") == lockstep.markdown(found)

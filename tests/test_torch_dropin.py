@@ -19,9 +19,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 from torch.utils.checkpoint import checkpoint
 
 import rnn_torch
-from common import equations
-from common.comparison import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from rnn_torch.framework import read
+from rnn_common import equations
+from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_torch.twin import read
 
 LAYERS = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 CELLS = {"SimpleRNNCell": nn.RNNCell, "LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.testing._internal import common_modules
 
 import rnn_torch
-from common.comparison import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_common.parity.contract import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
 
 CLASSES = {
     nn.RNN: rnn_torch.SimpleRNN,

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import checkpoint, framework, lockstep, models
-from common.data import Sequences, pad
-from common.models import EncoderDecoder, Network, Stack
-from common.recipe import Recipe
-from common.training import Diverged, Run, evaluate
+from rnn_common import networks, twins
+from rnn_common.data import Sequences, pad
+from rnn_common.networks import EncoderDecoder, Network, Stack
+from rnn_common.parity import lockstep
+from rnn_common.training import checkpoint
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Diverged, Run, evaluate
 
 CELLS = ("SimpleRNN", "LSTM", "GRU")
 
@@ -25,7 +27,7 @@ CELLS = ("SimpleRNN", "LSTM", "GRU")
 def both():
     pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
-    return framework.get("torch"), framework.get("tf")
+    return twins.get("torch"), twins.get("tf")
 
 
 def features(count=40, seed=0):
@@ -72,7 +74,7 @@ KINDS = ("sequence", "forecast", "steps", "encoder-decoder")
 def make_run(kind="sequence", cell="LSTM", recipe=None, options=None, **arguments):
     model, data = task(kind, cell, **(options or {}))
     recipe = recipe or Recipe(epochs=3, batch_size=8, dtype="float64")
-    return Run(model, recipe, data, models.initial_weights(model, 0, recipe.dtype), **arguments)
+    return Run(model, recipe, data, networks.initial_weights(model, 0, recipe.dtype), **arguments)
 
 
 def relative(a, b):
@@ -179,7 +181,7 @@ def test_weights_go_in_and_out_unchanged(twin):
     for kind in KINDS:
         for cell in CELLS:
             model, _ = task(kind, cell)
-            weights = models.initial_weights(model, 3, memory=20)
+            weights = networks.initial_weights(model, 3, memory=20)
             equal(twin.weights(twin.build(model, weights, dtype="float64")), weights)
 
 
@@ -267,13 +269,13 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf.debugging.set_log_device_placement(True)
 import test_training as t
-from rnn_tf import models, training
-models.on = lambda device: tf.device("/CPU:1")
+from rnn_tf import networks, training
+networks.on = lambda device: tf.device("/CPU:1")
 run = t.make_run("encoder-decoder", "GRU", t.RESUMED["adam"], validation=t.pairs(8))
 network = training.train(run)
 batch = t.pad(run.train.sequences[:2], run.train.targets[:2])
-models.predict(network, batch)
-models.step(network, batch.targets[:, 0], models.encode(network, batch))
+networks.predict(network, batch)
+networks.step(network, batch.targets[:, 0], networks.encode(network, batch))
 """
 
 
@@ -348,7 +350,7 @@ def test_a_resumed_run_remembers_its_best_weights(twin, tmp_path):
 def test_a_run_goes_on_in_the_other_framework(tmp_path, cell, optimizer, direction):
     """On the curve that it would have followed at home."""
     both()
-    first, second = map(framework.get, direction.split("-"))
+    first, second = map(twins.get, direction.split("-"))
     arguments = dict(cell=cell, recipe=replace(RESUMED[optimizer], dtype="float64"))
     home = make_run(**arguments)
     expected = first.weights(first.train(home))
@@ -365,14 +367,15 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import test_training as t
-from common import checkpoint, framework
+from rnn_common.training import checkpoint
+from rnn_common import twins
 def watch(run):
     print(run.position.update, flush=True)
     time.sleep(0.02)
 folder = Path(sys.argv[3])
 resume = checkpoint.load(folder) if list(folder.glob("*.json")) else None
 run = t.make_run(recipe=t.RESUMED["adam"], folder=folder, save_seconds=0, watch=watch, resume=resume)
-framework.get(sys.argv[2]).train(run)
+twins.get(sys.argv[2]).train(run)
 print("done", flush=True)
 """
 
@@ -408,7 +411,7 @@ def test_killed_and_resumed(twin, tmp_path):
 
 
 def test_a_resumed_run_knows_how_long_it_took(tmp_path):
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     interrupted(twin, tmp_path, 8)
     found = checkpoint.load(tmp_path)
     assert 0 < found.seconds < 60
@@ -429,7 +432,7 @@ def test_a_batch_without_targets_counts_nothing():
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     interrupted(twin, tmp_path, 3)
     found = checkpoint.load(tmp_path)
     with pytest.raises(ValueError, match=r"resume should be of a run with stack .*GRU.*, got .*LSTM"):
@@ -445,7 +448,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 
 def test_other_validation_data_is_refused_where_it_decides(tmp_path):
     """With patience it says when to stop; without, it is only shown."""
-    twin = framework.get(framework.installed()[0])
+    twin = twins.get(twins.installed()[0])
     for patience in (0, 2):
         recipe = Recipe(epochs=9, batch_size=8, patience=patience, dtype="float64")
         interrupted(twin, tmp_path / str(patience), 8, recipe=recipe, validation=features(20, seed=5))

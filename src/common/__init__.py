@@ -1,8 +1,8 @@
 """What the two twins share: the equations, the weights, the data and the comparison. NumPy only.
 
-Importing `common` imports neither PyTorch nor TensorFlow; `common.framework.get` does that, by name, when asked.
+Importing `common` imports neither PyTorch nor TensorFlow; `rnn_common.twins.get` does that, by name, when asked.
 """
 
-from common.loading import load_triton
+from rnn_common.loading import load_triton
 
 load_triton()

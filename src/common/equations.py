@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.parameters import CellName, GRUWeights, LSTMWeights, Parameters, SimpleRNNWeights, Weights
+from rnn_common.cells import CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from rnn_common.weights import Parameters
 
 Array = NDArray[Any]
 State = tuple[Array, ...]

@@ -1,9 +1,18 @@
-"""What the machine has to give, so that what cannot be is refused before anything is allocated."""
+"""What the machine is, and what it has to give, so that what cannot be is refused before anything is allocated."""
 
 from __future__ import annotations
 
 import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rnn_common.twins import Framework
 
 
 def available_memory() -> int:
@@ -42,3 +51,25 @@ def check_memory(argument: str, value: int, least: int) -> None:
 
 def _short(number: int) -> str:
     return str(number) if number < 10**12 else f"1e{len(str(number)) - 1}"
+
+
+def environment(frameworks: Sequence[Framework]) -> dict[str, Any]:
+    """Versions, machine and time."""
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for framework in frameworks:
+        versions |= framework.versions()
+    return {
+        "versions": versions,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,8 +1,9 @@
 """SimpleRNN, LSTM and GRU for TensorFlow: drop-in for `keras.layers`, written from the equations, twin of `rnn_torch`."""
 
-import common  # noqa: F401  # isort: skip  Triton before TensorFlow: see common.loading.
+import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rnn_common.loading.
 import keras
 
+from rnn_common.copying import copy_weights
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.engines import ENGINES
 from rnn_tf.layers import GRU, LSTM, SimpleRNN
@@ -10,4 +11,4 @@ from rnn_tf.layers import GRU, LSTM, SimpleRNN
 if keras.backend.backend() != "tensorflow":
     raise ImportError(f"rnn_tf needs Keras's backend to be tensorflow, got {keras.backend.backend()}")
 
-__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell"]
+__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "copy_weights"]

@@ -16,8 +16,8 @@ import tensorflow as tf
 # Not exported by Keras, but the only way to draw the dropout masks outside the loop of `keras.layers.RNN`.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from common.layouts import GATE_ORDER, weights_by_gate
-from common.parameters import CELLS, CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from rnn_common.cells import CELLS, CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from rnn_common.packings import GATE_ORDER, weights_by_gate
 
 Tensor = Any
 State = tuple[Tensor, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from common.parameters import one_of
+from rnn_common.checks import one_of
 from rnn_tf.cells import Recurrence, State, Tensor
 from rnn_tf.fused import fused
 from rnn_tf.reference import reference

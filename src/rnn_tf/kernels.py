@@ -23,7 +23,7 @@ import tensorflow as tf
 # Not exported by TensorFlow, but the only way to see that a tape is at work.
 from tensorflow.python.eager.record import could_possibly_record
 
-from common.parameters import CellName
+from rnn_common.cells import CellName
 from rnn_tf.cells import Activation, Recurrence, State, Tensor, gate_weights
 
 # From ∂L/∂y and y = f(a) to ∂L/∂a = ∂L/∂y f'(a), for the activations whose derivative y tells.

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.parameters import CELLS
+from rnn_common.cells import CELLS
 from rnn_tf.cells import (
     PLUGINS,
     GRUCell,

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.checkpoint import BadCheckpoint
-from common.data.batches import Batch, batches
-from common.models import Weights
-from common.recipe import Recipe
-from common.training import Run, Snapshot
-from rnn_tf import models
+from rnn_common.data.batches import Batch, batches
+from rnn_common.networks import Weights
+from rnn_common.training.checkpoint import BadCheckpoint
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Run, Snapshot
+from rnn_tf import networks
 
 Tensor = Any
 
@@ -41,7 +41,7 @@ def make_optimizer(network: Any, recipe: Recipe) -> Any:
         optimizer = keras.optimizers.SGD(recipe.learning_rate, recipe.momentum)
     else:
         optimizer = Adam(recipe.learning_rate, recipe.beta_1, recipe.beta_2, recipe.epsilon)
-    optimizer.build(models.variables(network))
+    optimizer.build(networks.variables(network))
     return optimizer
 
 
@@ -72,13 +72,13 @@ class Update(keras.Model):  # type: ignore[misc]
         self.network = network
         self.recipe = recipe
         self.padded = padded
-        self.bias_masks = models.bias_masks(network)
+        self.bias_masks = networks.bias_masks(network)
         self.built = True
         self.compile(make_optimizer(network, recipe), jit_compile=False)
 
     def train_step(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of the weights: the loss before it, and the norm of the gradients before they are clipped."""
-        trained = models.variables(self.network)
+        trained = networks.variables(self.network)
         with tf.GradientTape() as tape:
             value = loss(self.network, data["x"], data["lengths"] if self.padded else None, data["targets"])
         # An embedding's gradient comes as rows, one for each time its symbol was read: their norm is not that of their sum.
@@ -108,12 +108,12 @@ class Trainer:
 
     def __init__(self, run: Run, device: str = "cpu") -> None:
         self.run = run
-        self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
+        self.network = networks.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.update = Update(self.network, run.recipe, padded=len(set(run.train.lengths)) > 1)
         self.optimizer = self.update.optimizer
         self.remaining: Iterable[Batch] = ()
-        with models.on("cpu"):
-            signature = models.signature(self.network, next(batches(run.train, 1)))
+        with networks.on("cpu"):
+            signature = networks.signature(self.network, next(batches(run.train, 1)))
             self.batches = tf.data.Dataset.from_generator(self._inputs, output_signature=signature)
         for index, variable in enumerate(self._random().values()):
             variable.assign(np.array([run.recipe.seed, index], variable.dtype))
@@ -121,12 +121,12 @@ class Trainer:
 
     def _inputs(self) -> Iterable[Any]:
         """What is left of an epoch, as the network takes it."""
-        return (models.inputs(self.network, batch) for batch in self.remaining)
+        return (networks.inputs(self.network, batch) for batch in self.remaining)
 
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
         self.remaining = remaining
-        with models.on("cpu"):
+        with networks.on("cpu"):
             # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
             data = self.batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
         self.update.fit(data, shuffle=False, callbacks=[Record(self)], verbose=0)
@@ -139,17 +139,17 @@ class Trainer:
 
     def _random(self) -> dict[str, Any]:
         """The states of the random numbers that dropout draws from."""
-        found = {prefix: stack.dropout for prefix, stack in models.stacks(self.network) if stack.described.dropout}
+        found = {prefix: stack.dropout for prefix, stack in networks.stacks(self.network) if stack.described.dropout}
         return {f"tf {prefix}": dropout.seed_generator.state for prefix, dropout in found.items()}
 
     def snapshot(self) -> Snapshot:
         """What the run's next update depends on."""
         moments = {name: self._moment(memory) for name, memory in self._moments().items()}
         random = {name: variable.numpy() for name, variable in self._random().items()}
-        return Snapshot(models.weights(self.network), moments, random)
+        return Snapshot(networks.weights(self.network), moments, random)
 
     def _moment(self, memory: list[Any]) -> Weights:
-        return models.named(self.network, [variable.numpy() for variable in memory])
+        return networks.named(self.network, [variable.numpy() for variable in memory])
 
     def _restore(self, run: Run) -> None:
         if run.resume is None:
@@ -159,7 +159,7 @@ class Trainer:
         for name, memory in self._moments().items():
             if not moments.get(name):
                 continue
-            for variable, array in zip(memory, models.packed(self.network, moments[name]), strict=True):
+            for variable, array in zip(memory, networks.packed(self.network, moments[name]), strict=True):
                 variable.assign(array)
         for name, variable in self._random().items():
             if name in run.resume.random:
@@ -170,11 +170,11 @@ class Trainer:
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
-    with models.on(device):
+    with networks.on(device):
         trainer = Trainer(run, device)
         while not run.finished:
             trainer.epoch(run.remaining(), run.left)
-            run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
+            run.end_epoch(lambda batch: networks.predict(trainer.network, batch), trainer.snapshot, name)
     if run.best:
-        models.fill(trainer.network, run.best)
+        networks.fill(trainer.network, run.best)
     return trainer.network

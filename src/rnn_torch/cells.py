@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from common.layouts import weights_by_gate
-from common.parameters import CELLS, CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from rnn_common.cells import CELLS, CellName, GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from rnn_common.packings import weights_by_gate
 
 State = tuple[Tensor, ...]
 Activation = Callable[[Tensor], Tensor]

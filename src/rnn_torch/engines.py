@@ -17,7 +17,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from common.parameters import one_of
+from rnn_common.checks import one_of
 from rnn_torch.cells import Recurrence, State
 from rnn_torch.fused import fused
 from rnn_torch.reference import reference

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from common.parameters import CELLS, CellName
+from rnn_common.cells import CELLS, CellName
 from rnn_torch.cells import Recurrence, State, no_autocast
 from rnn_torch.kernels import IN_PLACE, Kernel, kernel_of
 from rnn_torch.reference import reference

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from common.parameters import CELLS, CellName
+from rnn_common.cells import CELLS, CellName
 from rnn_torch.cells import (
     NONLINEARITIES,
     Recurrence,

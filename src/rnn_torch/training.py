@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.checkpoint import BadCheckpoint
-from common.data.batches import Batch
-from common.models import Array, Weights
-from common.recipe import Recipe
-from common.training import Run, Snapshot
-from rnn_torch import models
+from rnn_common.data.batches import Batch
+from rnn_common.networks import Array, Weights
+from rnn_common.training.checkpoint import BadCheckpoint
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Run, Snapshot
+from rnn_torch import networks
 
 name = "torch"
 
@@ -28,7 +28,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def loss(network: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats, or squared error: the mean over all targets; steps whose target is −1 do not count."""
-    x, lengths, targets = models.inputs(network, batch)
+    x, lengths, targets = networks.inputs(network, batch)
     outputs = network(x, lengths, targets)
     if network.described.head == "forecast":
         return nn.functional.mse_loss(outputs, targets)
@@ -51,7 +51,7 @@ class Trainer:
 
     def __init__(self, run: Run, device: str = "cpu") -> None:
         self.run = run
-        self.network = models.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
+        self.network = networks.build(run.model, run.weights, dtype=run.recipe.dtype, device=device)
         self.optimizer = make_optimizer(self.network, run.recipe)
         torch.manual_seed(run.recipe.seed)
         self._restore(run)
@@ -100,14 +100,14 @@ class Trainer:
         """What the run's next update depends on."""
         moments = {name: self._moment(key) for name, key in self._moments().items()} if self.optimizer.state else {}
         random = {name: generator.get_state().numpy().copy() for name, generator in self._random().items()}
-        return Snapshot(models.weights(self.network), moments, random)
+        return Snapshot(networks.weights(self.network), moments, random)
 
     def _moment(self, key: str) -> Weights:
         arrays: dict[str, Array] = {}
         for name, parameter in self.network.named_parameters():
             state = self.optimizer.state.get(parameter, {})
             arrays[name] = state.get(key, torch.zeros_like(parameter)).numpy(force=True).copy()
-        return models.named(self.network, arrays)
+        return networks.named(self.network, arrays)
 
     def _restore(self, run: Run) -> None:
         if run.resume is None:
@@ -117,7 +117,7 @@ class Trainer:
         for name, key in self._moments().items():
             if not moments.get(name):
                 continue
-            arrays = models.packed(self.network, moments[name])
+            arrays = networks.packed(self.network, moments[name])
             for place, parameter in self.network.named_parameters():
                 if parameter.requires_grad:
                     value = torch.from_numpy(arrays[place].copy()).to(parameter)
@@ -138,8 +138,8 @@ def train(run: Run, *, device: str = "cpu") -> Any:
         while not run.finished:
             for batch in run.remaining():
                 run.record(*trainer.update(batch), trainer.snapshot, name)
-            run.end_epoch(lambda batch: models.predict(trainer.network, batch), trainer.snapshot, name)
+            run.end_epoch(lambda batch: networks.predict(trainer.network, batch), trainer.snapshot, name)
     if run.best:
-        models.fill(trainer.network, run.best)
+        networks.fill(trainer.network, run.best)
     trainer.network.eval()
     return trainer.network

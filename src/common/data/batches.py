@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from common.data.sequences import Sequences
-from common.equations import check_lengths
+from rnn_common.data.sequences import Sequences
+from rnn_common.equations import check_lengths
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.parameters import one_of
+from rnn_common.checks import one_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,19 +69,19 @@ class Sequences:
 
 
 def _vowels(seed: int) -> Sequences:
-    from common.data.vowels import japanese_vowels
+    from rnn_common.data.vowels import japanese_vowels
 
     return japanese_vowels("train")
 
 
 def _gaussian(seed: int) -> Sequences:
-    from common.data.synthetic import gaussian
+    from rnn_common.data.synthetic import gaussian
 
     return gaussian(64, 12, min_length=7, max_length=29, seed=seed)
 
 
 def _adding(seed: int) -> Sequences:
-    from common.data.synthetic import adding
+    from rnn_common.data.synthetic import adding
 
     return adding(64, 50, seed=seed)
 

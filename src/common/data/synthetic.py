@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.data.sequences import Sequences
-from common.parameters import at_least
+from rnn_common.checks import at_least
+from rnn_common.data.sequences import Sequences
 
 
 def gaussian(count: int, features: int, *, min_length: int, max_length: int, seed: int = 0) -> Sequences:

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from common.data.sequences import Sequences
-from common.packages import optional
-from common.parameters import one_of
+from rnn_common.checks import one_of
+from rnn_common.data.sequences import Sequences
+from rnn_common.packages import optional
 
 
 def japanese_vowels(split: Literal["train", "test"] = "train") -> Sequences:

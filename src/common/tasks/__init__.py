@@ -9,20 +9,21 @@ from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, Literal
 
-from common.models import Model
-from common.parameters import CellName, one_of
-from common.reader import record, shown
-from common.recipe import Recipe
-from common.tasks.problem import SETTINGS, About, Problem, Scores, Setting
+from rnn_common.cells import CellName
+from rnn_common.checks import one_of
+from rnn_common.networks import Model
+from rnn_common.reader import record, shown
+from rnn_common.tasks.problem import SETTINGS, About, Problem, Scores, Setting
+from rnn_common.training.recipe import Recipe
 
 TASKS = {
-    "speech": "common.tasks.speech",
-    "text": "common.tasks.text",
-    "names": "common.tasks.names",
-    "translation": "common.tasks.translation",
-    "series": "common.tasks.series",
-    "adding": "common.tasks.adding",
-    "copying": "common.tasks.copying",
+    "speech": "rnn_common.tasks.speech",
+    "text": "rnn_common.tasks.text",
+    "names": "rnn_common.tasks.names",
+    "translation": "rnn_common.tasks.translation",
+    "series": "rnn_common.tasks.series",
+    "adding": "rnn_common.tasks.adding",
+    "copying": "rnn_common.tasks.copying",
 }
 
 

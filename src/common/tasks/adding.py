@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.data.sequences import Sequences
-from common.data.synthetic import adding
-from common.models import Array, Network, Stack
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.data.synthetic import adding
+from rnn_common.networks import Array, Network, Stack
+from rnn_common.tasks.problem import Problem, Scores, Setting
+from rnn_common.training.recipe import Recipe
 
 SOLVED = 0.04  # an answer that is no further off is right, as in the paper
 
@@ -63,7 +63,7 @@ def _constant(train: Sequences, test: Sequences) -> Mapping[str, Scores]:
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """A problem for each length, see `common.tasks.problems`; one recipe for all."""
+    """A problem for each length, see `rnn_common.tasks.problems`; one recipe for all."""
     size = SIZES[setting]
     found = []
     for length in size.lengths:

@@ -1,4 +1,4 @@
-"""The copying problem: repeat two symbols after a long blank, see `common.data.synthetic.copying`.
+"""The copying problem: repeat two symbols after a long blank, see `rnn_common.data.synthetic.copying`.
 
 There are no more than 64 pairs of symbols, so those to test are among those to train on: what is asked is whether a network
 carries them over the blank, not whether it knows new ones.
@@ -11,13 +11,13 @@ from functools import cache, partial
 
 import numpy as np
 
-from common.data.sequences import Sequences
-from common.data.synthetic import copying
-from common.models import Array, Network, Stack
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.adding import Size
-from common.tasks.problem import Problem, Scores, Setting
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.data.synthetic import copying
+from rnn_common.networks import Array, Network, Stack
+from rnn_common.tasks.adding import Size
+from rnn_common.tasks.problem import Problem, Scores, Setting
+from rnn_common.training.recipe import Recipe
 
 SYMBOLS, LENGTH = 8, 2
 
@@ -54,7 +54,7 @@ def _guess() -> Mapping[str, Scores]:
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """A problem for each lag, see `common.tasks.problems`; one recipe for all."""
+    """A problem for each lag, see `rnn_common.tasks.problems`; one recipe for all."""
     size = SIZES[setting]
     found = []
     for lag in size.lengths:

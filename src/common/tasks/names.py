@@ -19,14 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.sequences import Sequences
-from common.metrics import accuracy, balanced_accuracy
-from common.models import Array, Model, Network, Stack
-from common.packages import optional
-from common.parameters import CellName
-from common.reader import shown
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, Model, Network, Stack
+from rnn_common.packages import optional
+from rnn_common.reader import shown
+from rnn_common.tasks.metrics import accuracy, balanced_accuracy
+from rnn_common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.training.recipe import Recipe
 
 # Languages with 100 names or more in the Latin script, and which of the lists; Estonia's other one is of Russian names.
 ALL = ("last_names", "last_names_male", "last_names_female", "last_names_unisex")
@@ -239,7 +239,7 @@ def _regression(data: Names) -> Mapping[str, Scores]:
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """The task in one size; see `common.tasks.problems`."""
+    """The task in one size; see `rnn_common.tasks.problems`."""
     size = SIZES[setting]
     data = names(size.languages, size.names)
     alphabet = "".join(sorted(set("".join(data.splits["train"][0]))))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.data.sequences import Sequences
-from common.models import Array, Model, Stack
-from common.parameters import CellName
-from common.reader import shown
-from common.recipe import Recipe
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, Model, Stack
+from rnn_common.reader import shown
+from rnn_common.training.recipe import Recipe
 
 Setting = Literal["tiny", "quick", "full"]
 SETTINGS: tuple[Setting, ...] = ("tiny", "quick", "full")
@@ -55,7 +55,7 @@ class Problem:
             encoder–decoder, the symbols that it wrote, without the end.
         baselines: the same measures, or some of them, of what the networks have to beat, by the baseline's name.
         lower_is_better: whether a measure is an error, by its name, for every measure.
-        memory: see `common.models.initial_weights`. Default 0.
+        memory: see `rnn_common.networks.initial_weights`. Default 0.
         beam: how many beginnings an encoder–decoder keeps when it writes. Default 4.
         seeds: how many times a network is trained, from different weights. Default 1.
         published: what others report, by who. Default nothing.

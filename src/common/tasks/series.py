@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.sequences import Sequences
-from common.metrics import mean_absolute_error, root_mean_squared_error
-from common.models import Array, Network, Stack
-from common.packages import optional
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, Network, Stack
+from rnn_common.packages import optional
+from rnn_common.tasks.metrics import mean_absolute_error, root_mean_squared_error
+from rnn_common.tasks.problem import Problem, Scores, Setting
+from rnn_common.training.recipe import Recipe
 
 YEAR = 52
 WINDOW, HORIZON = 2 * YEAR, YEAR
@@ -151,7 +151,7 @@ def _recipe(size: Size, cell: CellName) -> Recipe:
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """The one problem, see `common.tasks.problems`. The validation data are shown, not used: nothing is chosen by them."""
+    """The one problem, see `rnn_common.tasks.problems`. The validation data are shown, not used: nothing is chosen by them."""
     size = SIZES[setting]
     values, angles = co2()
     at = origins(len(values), size.step, size.test_step)

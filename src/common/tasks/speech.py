@@ -1,4 +1,4 @@
-"""Who is speaking: nine speakers in the Japanese Vowels recordings, see `common.data.vowels`."""
+"""Who is speaking: nine speakers in the Japanese Vowels recordings, see `rnn_common.data.vowels`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.data.sequences import Sequences
-from common.data.vowels import japanese_vowels
-from common.metrics import accuracy
-from common.models import Array, Network, Stack
-from common.packages import optional
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.data.vowels import japanese_vowels
+from rnn_common.networks import Array, Network, Stack
+from rnn_common.packages import optional
+from rnn_common.tasks.metrics import accuracy
+from rnn_common.tasks.problem import Problem, Scores, Setting
+from rnn_common.training.recipe import Recipe
 
 SPEAKERS = 9
 
@@ -77,7 +77,7 @@ def _classifiers(train: Sequences, test: Sequences) -> Mapping[str, Scores]:
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """The one problem, see `common.tasks.problems`. There is no validation data: nothing is chosen by them."""
+    """The one problem, see `rnn_common.tasks.problems`. There is no validation data: nothing is chosen by them."""
     size = SIZES[setting]
     train, test = recordings(size.every)
     return (

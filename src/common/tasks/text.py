@@ -16,13 +16,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.sequences import Sequences
-from common.metrics import bits, cross_entropy
-from common.models import Array, Model, Network, Stack
-from common.ngram import InterpolatedNgram
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.cells import CellName
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, Model, Network, Stack
+from rnn_common.tasks.metrics import bits, cross_entropy
+from rnn_common.tasks.ngram import InterpolatedNgram
+from rnn_common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.training.recipe import Recipe
 
 LONG = 40
 SHARES = {"test": 0.10, "validation": 0.04}
@@ -163,7 +163,7 @@ def _ngrams(train: NDArray[np.int64], test: Sequences, symbols: int) -> Mapping[
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """The task in one size; see `common.tasks.problems`."""
+    """The task in one size; see `rnn_common.tasks.problems`."""
     size = SIZES[setting]
     shown = {
         split: text[: (size.characters if split == "train" else size.held_out) or None]

@@ -17,14 +17,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.batches import pad
-from common.data.sequences import Sequences
-from common.metrics import error_rates
-from common.models import Array, EncoderDecoder, Model, Stack
-from common.packages import optional
-from common.parameters import CellName
-from common.recipe import Recipe
-from common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.cells import CellName
+from rnn_common.data.batches import pad
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, EncoderDecoder, Model, Stack
+from rnn_common.packages import optional
+from rnn_common.tasks.metrics import error_rates
+from rnn_common.tasks.problem import Problem, Scores, Setting, check_symbols
+from rnn_common.training.recipe import Recipe
 
 Pronunciation = tuple[str, ...]
 Integers = NDArray[np.int64]
@@ -255,7 +255,7 @@ def _letter_contexts(
 
 
 def problems(setting: Setting) -> tuple[Problem, ...]:
-    """The task in one size; see `common.tasks.problems`."""
+    """The task in one size; see `rnn_common.tasks.problems`."""
     size = SIZES[setting]
     chosen = {split: words()[split][: getattr(size, split) or None] for split in SPLITS}
     letters = "".join(sorted(set("".join(chosen["train"]))))

@@ -13,125 +13,15 @@ Two views of the same weights:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-CellName = Literal["SimpleRNN", "LSTM", "GRU"]
-
-
-class SimpleRNNWeights(NamedTuple):
-    """The weights of `h_t = tanh(W_hh h_{t-1} + W_xh x_t + b_h)`."""
-
-    W_xh: Any
-    W_hh: Any
-    b_h: Any = 0.0
-
-
-class LSTMWeights(NamedTuple):
-    """The weights of the LSTM's input gate i, forget gate f, candidate c̃ and output gate o."""
-
-    W_ii: Any
-    W_if: Any
-    W_ic: Any
-    W_io: Any
-    W_hi: Any
-    W_hf: Any
-    W_hc: Any
-    W_ho: Any
-    b_i: Any = 0.0
-    b_f: Any = 0.0
-    b_c: Any = 0.0
-    b_o: Any = 0.0
-
-
-class GRUWeights(NamedTuple):
-    """The weights of the GRU's reset gate r, update gate z and candidate ñ; `b_hn` only where `reset_after`."""
-
-    W_ir: Any
-    W_iz: Any
-    W_in: Any
-    W_hr: Any
-    W_hz: Any
-    W_hn: Any
-    b_r: Any = 0.0
-    b_z: Any = 0.0
-    b_n: Any = 0.0
-    b_hn: Any = 0.0
-
-
-Weights = SimpleRNNWeights | LSTMWeights | GRUWeights
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is fixed about a kind of cell: its gates, its states, and the named tuple its equations are written in."""
-
-    name: CellName
-    gates: tuple[str, ...]
-    states: tuple[str, ...]
-    weights: type[SimpleRNNWeights] | type[LSTMWeights] | type[GRUWeights]
-
-    def input_weight(self, gate: str) -> str:
-        return "W_xh" if self.name == "SimpleRNN" else f"W_i{gate}"
-
-    def recurrent_weight(self, gate: str) -> str:
-        return f"W_h{gate}"
-
-    def bias(self, gate: str) -> str:
-        return f"b_{gate}"
-
-    def bias_names(self, reset_after: bool = True) -> tuple[str, ...]:
-        """The biases, in order; a GRU with `reset_after` has the recurrent bias `b_hn` besides."""
-        recurrent = ("b_hn",) if self.name == "GRU" and reset_after else ()
-        return tuple(self.bias(gate) for gate in self.gates) + recurrent
-
-
-CELLS: dict[CellName, Cell] = {
-    "SimpleRNN": Cell("SimpleRNN", ("h",), ("h",), SimpleRNNWeights),
-    "LSTM": Cell("LSTM", ("i", "f", "c", "o"), ("h", "c"), LSTMWeights),
-    "GRU": Cell("GRU", ("r", "z", "n"), ("h",), GRUWeights),
-}
-
-
-def form_name(cell: CellName, reset_after: bool) -> str:
-    """What to call a cell and its form: "LSTM", "GRU", "GRU reset_after=False"."""
-    return cell if cell != "GRU" or reset_after else "GRU reset_after=False"
-
-
-def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Return `value` if it is among `choices`.
-
-    Raises:
-        ValueError: otherwise, naming the argument, what was expected and what came.
-    """
-    if value not in choices:
-        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}")
-    return value
-
-
-def at_least(argument: str, value: float, least: float) -> None:
-    """Refuse a number that is too small, or none.
-
-    Raises:
-        ValueError: it is below `least` or NaN; names the argument, what was expected and what came.
-    """
-    if not value >= least:
-        raise ValueError(f"{argument} should be at least {least}, got {value}")
-
-
-def whole(argument: str, value: int, least: int) -> None:
-    """Refuse what is no whole number, or too small a one.
-
-    Raises:
-        ValueError: it is no `int`, or below `least`; names the argument, what was expected and what came.
-    """
-    if not isinstance(value, int):
-        raise ValueError(f"{argument} should be a whole number, got {value!r}")
-    at_least(argument, value, least)
+from rnn_common.cells import CELLS, Cell, CellName, form_name
+from rnn_common.checks import one_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +32,7 @@ class Parameters(Mapping[str, NDArray[Any]]):
         cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
         weights: every weight by name. Matrices `(hidden, input)` and `(hidden, hidden)`, biases `(hidden,)`, all of one
             floating-point dtype. The biases are there all together or not at all.
-        reset_after: the form of the GRU, see `common.equations.gru_step`; of no meaning to the other cells. Default True.
+        reset_after: the form of the GRU, see `rnn_common.equations.gru_step`; of no meaning to the other cells. Default True.
 
     Raises:
         TypeError: a weight is no floating-point array, or the dtypes differ.

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from common.files import write_bytes
+from rnn_common.files import write_bytes
 
 CELL_COLOURS = {"SimpleRNN": "#d1495b", "LSTM": "#00798c", "GRU": "#edae49"}
 FRAMEWORK_STYLES = {"torch": "-", "tf": "--"}

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from common import checkpoint as checkpoints
-from common import models, tasks
-from common.checkpoint import BadCheckpoint, Checkpoint
-from common.data.batches import batches
-from common.data.sequences import Sequences
-from common.decoding import beam_search
-from common.framework import Framework, installed
-from common.models import Array, EncoderDecoder, Model
-from common.parameters import CELLS, CellName, one_of
-from common.reader import shown
-from common.tasks import Problem, Setting, problems
-from common.training import EVALUATION_BATCH, Diverged, Run
+from rnn_common import networks, tasks
+from rnn_common.cells import CELLS, CellName
+from rnn_common.checks import one_of
+from rnn_common.data.batches import batches
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, EncoderDecoder, Model
+from rnn_common.networks.decoding import beam_search
+from rnn_common.reader import shown
+from rnn_common.tasks import Problem, Setting, problems
+from rnn_common.training import checkpoint as checkpoints
+from rnn_common.training.checkpoint import BadCheckpoint, Checkpoint
+from rnn_common.training.run import EVALUATION_BATCH, Diverged, Run
+from rnn_common.twins import Framework, installed
 
 Watch = Callable[[Run], None]
 
@@ -36,7 +37,7 @@ class Outcome:
         scores: the problem's measures on the test data; empty if it failed.
         seconds: of training and validation, in this process and before it was stopped.
         updates: done in all.
-        losses, norms, epochs: see `common.training.Run`.
+        losses, norms, epochs: see `rnn_common.training.run.Run`.
         failed: why it ended early, or None.
     """
 
@@ -79,7 +80,7 @@ def make_run(
         seed: of the weights and the order of the data.
         task, setting: what a checkpoint says of where it belongs.
         dtype: instead of the recipe's.
-        folder, resume, watch: see `common.training.Run`.
+        folder, resume, watch: see `rnn_common.training.run.Run`.
 
     Raises:
         ValueError: `resume` belongs to something else.
@@ -101,7 +102,7 @@ def make_run(
         model,
         recipe,
         problem.train,
-        models.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
+        networks.initial_weights(model, seed, recipe.dtype, memory=problem.memory),
         validation=validation,
         folder=folder,
         about={**about, **problem.about},
@@ -126,7 +127,7 @@ def train(twin: Framework, problem: Problem, run: Run, *, device: str = "cpu") -
         framework=twin.name,
         cell=run.about["cell"],
         seed=run.recipe.seed,
-        parameters=sum(int(np.prod(shape)) for shape in models.shapes(run.model).values()),
+        parameters=sum(int(np.prod(shape)) for shape in networks.shapes(run.model).values()),
         scores=scores,
         seconds=seconds,
         updates=run.position.update,
@@ -157,7 +158,7 @@ def resume(path: Path) -> tuple[Problem, Checkpoint]:
     """A checkpoint, and the problem that it belongs to.
 
     Raises:
-        FileNotFoundError, BadCheckpoint: see `common.checkpoint.load`.
+        FileNotFoundError, BadCheckpoint: see `rnn_common.training.checkpoint.load`.
         ValueError: there is no such problem, or it is trained by another recipe.
     """
     checkpoint = checkpoints.load(path)
@@ -224,7 +225,7 @@ def begun(folder: Path, framework: str) -> Checkpoint | None:
     """The checkpoint from which `train` goes on in a network's folder; None where there is none.
 
     Raises:
-        BadCheckpoint: see `common.checkpoint.load`.
+        BadCheckpoint: see `rnn_common.training.checkpoint.load`.
         ValueError: the other framework wrote it, so that what comes of it is not this one's.
     """
     if not _has_checkpoints(folder):

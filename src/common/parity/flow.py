@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from common import equations, models
-from common.comparison import GRADIENT_BOUND, environment, run_oracle
-from common.data import Sequences, adding
-from common.framework import Array, Case, Framework, Result, State
-from common.models import Network, Stack
-from common.parameters import CELLS, CellName, Parameters
-from common.recipe import Recipe
-from common.training import Diverged, Run
+from rnn_common import equations, networks
+from rnn_common.cells import CELLS, CellName
+from rnn_common.data import Sequences, adding
+from rnn_common.machine import environment
+from rnn_common.networks import Network, Stack
+from rnn_common.parity.case import Array, Case, Result, State, run_oracle
+from rnn_common.parity.contract import GRADIENT_BOUND
+from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Diverged, Run
+from rnn_common.twins import Framework
+from rnn_common.weights import Parameters
 
 Runner = Callable[[Case], Result]
 
@@ -175,12 +178,12 @@ def trained(
     data = adding(COUNT, LENGTH, seed=1)
     data = Sequences("adding", data.sequences, np.asarray(data.targets)[:, None])
     model = network(cell)
-    weights = models.initial_weights(model, 0)
-    start = scaled(models.recurrent_parameters(model.stack, weights, "layer1/forward/"), scale)
+    weights = networks.initial_weights(model, 0)
+    start = scaled(networks.recurrent_parameters(model.stack, weights, "layer1/forward/"), scale)
     weights |= {f"layer1/forward/{name}": array for name, array in start.items()}
     recipe = recipe or Recipe(learning_rate=0.003, clip_norm=1.0, epochs=10, dtype="float64")
     run = Run(model, recipe, data, weights, watch=watch)
-    end = models.recurrent_parameters(model.stack, twin.weights(twin.train(run)), "layer1/forward/")
+    end = networks.recurrent_parameters(model.stack, twin.weights(twin.train(run)), "layer1/forward/")
     return start, end
 
 

@@ -24,7 +24,9 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.parameters import CELLS, CellName, Parameters, Weights, one_of
+from rnn_common.cells import CELLS, CellName, Weights
+from rnn_common.checks import one_of
+from rnn_common.weights import Parameters
 
 Layout = Literal["torch", "keras", "onnx"]
 Array = NDArray[Any]

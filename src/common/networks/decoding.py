@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.framework import NetworkState
-from common.metrics import log_probabilities
-from common.parameters import at_least
+from rnn_common.checks import at_least
+from rnn_common.tasks.metrics import log_probabilities
+from rnn_common.twins import NetworkState
 
 Array = NDArray[Any]
 Step = Callable[[Array, NetworkState | None], tuple[Array, NetworkState]]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from common.checkpoint import Checkpoint
-from common.data.batches import pad
-from common.decoding import beam_search, sample
-from common.framework import Framework
-from common.machine import check_memory
-from common.metrics import log_probabilities
-from common.parameters import one_of, whole
+from rnn_common.checks import one_of, whole
+from rnn_common.data.batches import pad
+from rnn_common.machine import check_memory
+from rnn_common.networks.decoding import beam_search, sample
+from rnn_common.tasks.metrics import log_probabilities
+from rnn_common.training.checkpoint import Checkpoint
+from rnn_common.twins import Framework
 
 Speaker = Callable[[Framework, Any, Checkpoint, Sequence[str]], list[str]]
 
@@ -24,7 +24,7 @@ COLDEST = 1e-30  # of the temperatures above 0: scores divided by less overflow
 
 @dataclass(frozen=True)
 class Options:
-    """How a text is gone on with; see `common.decoding.sample`.
+    """How a text is gone on with; see `rnn_common.networks.decoding.sample`.
 
     Raises:
         ValueError: a number out of range.
@@ -49,7 +49,7 @@ def load(twin: Framework, checkpoint: Checkpoint) -> Any:
 
 def languages(twin: Framework, network: Any, checkpoint: Checkpoint, words: Sequence[str]) -> list[str]:
     """The three likeliest languages of each surname."""
-    from common.tasks.names import encode
+    from rnn_common.tasks.names import encode
 
     about = checkpoint.about
     batch = pad(encode(words, about["alphabet"]), np.zeros(len(words), np.int64))
@@ -62,7 +62,7 @@ def languages(twin: Framework, network: Any, checkpoint: Checkpoint, words: Sequ
 
 def pronunciations(twin: Framework, network: Any, checkpoint: Checkpoint, words: Sequence[str]) -> list[str]:
     """The phonemes of each word."""
-    from common.tasks.translation import decode, encode
+    from rnn_common.tasks.translation import decode, encode
 
     about = checkpoint.about
     source = encode(words, about["letters"])
@@ -83,7 +83,7 @@ def continuation(
         prompt: at least one character; those that the network does not know are read as unknown.
         options: how much it writes, and how.
     """
-    from common.tasks.text import encode
+    from rnn_common.tasks.text import encode
 
     alphabet = checkpoint.about["alphabet"]
     written = sample(

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import checkpoint as checkpoints
-from common import metrics, models
-from common.checkpoint import Checkpoint, Position
-from common.data.batches import Batch, batches
-from common.data.sequences import Sequences
-from common.models import Array, Model, Weights
-from common.recipe import Recipe
+from rnn_common import networks
+from rnn_common.data.batches import Batch, batches
+from rnn_common.data.sequences import Sequences
+from rnn_common.networks import Array, Model, Weights
+from rnn_common.tasks import metrics
+from rnn_common.training import checkpoint as checkpoints
+from rnn_common.training.checkpoint import Checkpoint, Position
+from rnn_common.training.recipe import Recipe
 
 EVALUATION_BATCH = 128
 
@@ -152,7 +153,7 @@ class Run:
         self._data = digest(self.train, *stopping)
         self._saved = self._begun = time.monotonic()
         if self.resume is not None:
-            own, theirs = (models.to_dict(each.model) | each.recipe.as_dict() for each in (self, self.resume))
+            own, theirs = (networks.to_dict(each.model) | each.recipe.as_dict() for each in (self, self.resume))
             for name, value in own.items():
                 if theirs.get(name) != value:
                     raise ValueError(f"resume should be of a run with {name} {value}, got {theirs.get(name)}")

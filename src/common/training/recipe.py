@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.parameters import one_of, whole
-from common.reader import number, record
+from rnn_common.checks import one_of, whole
+from rnn_common.reader import number, record
 
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["constant", "cosine"]

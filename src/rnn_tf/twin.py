@@ -1,4 +1,4 @@
-"""This twin, and Keras's own layers, behind `common.framework.Framework`."""
+"""This twin, and Keras's own layers, behind `rnn_common.twins.Framework`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import layouts
-from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
-from common.parameters import CELLS, CellName, Parameters, one_of
+from rnn_common import packings
+from rnn_common.cells import CELLS, CellName
+from rnn_common.checks import one_of
+from rnn_common.copying import only_part, require_fit
+from rnn_common.parity.case import Array, Case, Result
+from rnn_common.twins import Part, full_name
+from rnn_common.weights import Parameters
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
-from rnn_tf.models import build, devices, encode, fill, on, predict, step, weights
+from rnn_tf.networks import build, devices, encode, fill, on, predict, step, weights
 from rnn_tf.training import train
 
 __all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
@@ -182,11 +186,11 @@ def _arrays(part: Part) -> list[Array]:
 
 
 def unpack(part: Part) -> dict[str, Array]:
-    return layouts.unpack_keras(part.cell, _arrays(part))
+    return packings.unpack_keras(part.cell, _arrays(part))
 
 
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
-    arrays = layouts.pack_keras(part.cell, weights, part.reset_after)
+    arrays = packings.pack_keras(part.cell, weights, part.reset_after)
     values = [np.asarray(tf.cast(array, part.holder.variable_dtype)) for array in arrays]
     for name, array, value in zip(WEIGHTS, arrays, values, strict=False):
         if not np.isfinite(value).all():
@@ -216,7 +220,7 @@ def put(variable: Any, value: Any) -> None:
 
 def read(layer: Any) -> Parameters:
     part = only_part(parts(layer))
-    return layouts.from_keras(part.cell, _arrays(part), reset_after=part.reset_after)
+    return packings.from_keras(part.cell, _arrays(part), reset_after=part.reset_after)
 
 
 def write(layer: Any, parameters: Parameters) -> None:
@@ -264,7 +268,7 @@ def run(layer: Any, case: Case) -> Result:
     states, cell = len(state), case.parameters.cell
     by_name = {"x": arrays[0]}
     by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : 1 + states], strict=True)}
-    by_name |= layouts.gradients_from_keras(cell, arrays[1 + states :])
+    by_name |= packings.gradients_from_keras(cell, arrays[1 + states :])
     return Result(outputs.numpy(), tuple(h.numpy() for h in final), by_name)
 
 
@@ -292,7 +296,7 @@ def training_step(layer: Any, case: Case, *, compiled: bool = False) -> Callable
 
 
 def gradients(layer: Any, returned: list[Tensor]) -> dict[str, Array]:
-    return layouts.gradients_from_keras(only_part(parts(layer)).cell, list(map(outputs, returned)))
+    return packings.gradients_from_keras(only_part(parts(layer)).cell, list(map(outputs, returned)))
 
 
 def forget_compiled() -> None:

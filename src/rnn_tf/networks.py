@@ -1,4 +1,4 @@
-"""`common.models` built from Keras's parts and our layers, and what one does with a network, in NumPy arrays."""
+"""`rnn_common.networks` built from Keras's parts and our layers, and what one does with a network, in NumPy arrays."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import layouts, models
-from common.data.batches import Batch
-from common.framework import NetworkState
-from common.models import Array, Model, Weights
-from common.parameters import CELLS, one_of
+from rnn_common import networks, packings
+from rnn_common.cells import CELLS
+from rnn_common.checks import one_of
+from rnn_common.data.batches import Batch
+from rnn_common.networks import Array, Model, Weights
+from rnn_common.twins import NetworkState
 from rnn_tf import layers
 
 Tensor = Any
@@ -23,7 +24,7 @@ State = list[tuple[Tensor, ...]]
 class Stack(keras.layers.Layer):  # type: ignore[misc]
     """An embedding, where steps are symbols, and recurrent layers on one another."""
 
-    def __init__(self, described: models.Stack, **kwargs: Any) -> None:
+    def __init__(self, described: networks.Stack, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.described = described
         dtype = self.dtype_policy
@@ -80,7 +81,7 @@ def _run(layer: Any, x: Tensor, mask: Tensor | None, state: list[Tensor] | None)
     return outputs, tuple(final)
 
 
-def one_bias(variable: Any, described: models.Stack) -> Tensor | None:
+def one_bias(variable: Any, described: networks.Stack) -> Tensor | None:
     """What a bias's gradient is multiplied by, so that of two that are added only the first is trained; None: nothing.
 
     The equations have one; the second is 0.
@@ -94,7 +95,7 @@ def one_bias(variable: Any, described: models.Stack) -> Tensor | None:
 class Network(keras.Model):  # type: ignore[misc]
     """A stack and y_t = W_hy h_t + b_y."""
 
-    def __init__(self, described: models.Network, **kwargs: Any) -> None:
+    def __init__(self, described: networks.Network, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.described = described
         self.stack = Stack(described.stack, dtype=self.dtype_policy)
@@ -116,7 +117,7 @@ class Network(keras.Model):  # type: ignore[misc]
 class EncoderDecoder(keras.Model):  # type: ignore[misc]
     """An encoder, and a decoder that starts from its final state."""
 
-    def __init__(self, described: models.EncoderDecoder, **kwargs: Any) -> None:
+    def __init__(self, described: networks.EncoderDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.described = described
         self.encoder = Stack(described.encoder, dtype=self.dtype_policy)
@@ -152,7 +153,7 @@ def on(device: str) -> Any:
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
     with on(device):
         network = (
-            Network(model, dtype=dtype) if isinstance(model, models.Network) else EncoderDecoder(model, dtype=dtype)
+            Network(model, dtype=dtype) if isinstance(model, networks.Network) else EncoderDecoder(model, dtype=dtype)
         )
         network.build((None, None))
         network.built = True
@@ -161,7 +162,7 @@ def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32",
 
 
 def fill(network: Any, weights: Mapping[str, Array]) -> None:
-    models.check_weights(network.described, weights)
+    networks.check_weights(network.described, weights)
     for variable, array in zip(variables(network), packed(network, weights), strict=True):
         variable.assign(array)
 
@@ -176,7 +177,7 @@ def stacks(network: Any) -> Iterator[tuple[str, Stack]]:
         yield prefix, getattr(network, prefix.removesuffix("/") or "stack")
 
 
-def _parts(network: Any) -> Iterator[tuple[str, Any, models.Stack | None]]:
+def _parts(network: Any) -> Iterator[tuple[str, Any, networks.Stack | None]]:
     """Every layer that holds weights: the prefix of their names, the layer, and the stack it is a recurrent layer of."""
     for prefix, stack in stacks(network):
         if stack.embedding is not None:
@@ -210,7 +211,7 @@ def named(network: Any, arrays: Sequence[Array]) -> Weights:
     for prefix, layer, described in _parts(network):
         own = [next(remaining) for _ in layer.trainable_variables]
         if described is not None:
-            read = layouts.from_keras(described.cell, own, reset_after=described.reset_after)
+            read = packings.from_keras(described.cell, own, reset_after=described.reset_after)
             found |= {prefix + weight: np.ascontiguousarray(array) for weight, array in read.items()}
         elif isinstance(layer, keras.layers.Embedding):
             found[f"{prefix}E"] = own[0]
@@ -224,7 +225,7 @@ def packed(network: Any, weights: Mapping[str, Array]) -> list[Array]:
     arrays: list[Array] = []
     for prefix, layer, described in _parts(network):
         if described is not None:
-            arrays += layouts.to_keras(models.recurrent_parameters(described, weights, prefix))
+            arrays += packings.to_keras(networks.recurrent_parameters(described, weights, prefix))
         elif isinstance(layer, keras.layers.Embedding):
             arrays.append(weights[f"{prefix}E"])
         else:

@@ -15,16 +15,17 @@ except ModuleNotFoundError as missing:  # the base install is NumPy alone
     print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
     raise SystemExit(2) from None
 
-from common import cli_training, terminal
-from common.comparison import Deviations, PairRow, Report, Settings, compare, prepare
-from common.files import check_writable, write_json
-from common.framework import installed
-from common.parameters import CELLS
-from common.terminal import bad_input, deliver, progress_bar, progress_console
+from rnn_common.cells import CELLS
+from rnn_common.cli import terminal, training
+from rnn_common.cli.terminal import bad_input, deliver, progress_bar, progress_console
+from rnn_common.files import check_writable, write_json
+from rnn_common.parity.compare import PairRow, Report, Settings, compare, prepare
+from rnn_common.parity.contract import Deviations
+from rnn_common.twins import installed
 
-PROGRAM = cli_training.PROGRAM
+PROGRAM = training.PROGRAM
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-cli_training.register(app)
+training.register(app)
 
 
 @app.callback()

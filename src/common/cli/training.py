@@ -13,17 +13,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common import checkpoint as checkpoints
-from common import experiments, framework, reports, terminal
-from common.experiments import Outcome
-from common.files import check_folder, write_json, write_text
-from common.framework import Framework
-from common.machine import check_memory
-from common.packages import MissingPackage, optional
-from common.parameters import CELLS, one_of, whole
-from common.tasks import problems
-from common.terminal import bad_input, deliver, printing, progress_bar, progress_console, stoppable
-from common.training import Run
+from rnn_common import twins
+from rnn_common.cells import CELLS
+from rnn_common.checks import one_of, whole
+from rnn_common.cli import terminal
+from rnn_common.cli.terminal import bad_input, deliver, printing, progress_bar, progress_console, stoppable
+from rnn_common.files import check_folder, write_json, write_text
+from rnn_common.machine import check_memory
+from rnn_common.packages import MissingPackage, optional
+from rnn_common.reports import tables
+from rnn_common.tasks import problems
+from rnn_common.training import checkpoint as checkpoints
+from rnn_common.training import experiments
+from rnn_common.training.experiments import Outcome
+from rnn_common.training.run import Run
+from rnn_common.twins import Framework
 
 PROGRAM = "rnn-parity"
 Names = list[str] | None
@@ -42,16 +46,16 @@ def _twin(name: str, choice: bool = True) -> Framework:
         ValueError: an unknown name.
         MissingPackage: its framework is not installed; says how to install it, or which one is there.
     """
-    one_of("framework", name, list(framework.TWINS))
-    installed = framework.installed()
+    one_of("framework", name, list(twins.TWINS))
+    installed = twins.installed()
     if name not in installed:
         instead = "".join(f", or ask for --framework {other}" for other in installed if choice)
         raise MissingPackage(f"framework {name} is not installed: pip install '.[{name}]'{instead}")
-    return framework.get(name)
+    return twins.get(name)
 
 
 def _twins(names: Names) -> list[Framework]:
-    found = [_twin(name) for name in dict.fromkeys(names or framework.installed())]
+    found = [_twin(name) for name in dict.fromkeys(names or twins.installed())]
     if not found:
         raise MissingPackage(
             "framework should be installed, got neither torch nor tensorflow with keras: pip install '.[torch]' or '.[tf]'"
@@ -145,14 +149,14 @@ def train(
                 progress(f"{what}: {said(run)}", (index + run.position.update / run.total) / len(jobs))
 
             found[problem.name].append(experiments.train(twins[name], problem, prepare(index, watch), device=device))
-    report = reports.report(
+    report = tables.report(
         task,
         setting,  # type: ignore[arg-type]
         list(twins.values()),
         [(problem, baselines[problem.name], found[problem.name]) for problem in ready],
     )
     deliver(PROGRAM, lambda: write(report, folder), lambda console: show(report, console))
-    raise typer.Exit(1 if reports.failures(report) else 0)
+    raise typer.Exit(1 if tables.failures(report) else 0)
 
 
 FILES = ("results.json", "results.md", "curves.svg", "curves.png")
@@ -162,7 +166,7 @@ JOB_BYTES = 10_000  # that what comes of a training takes at the least: its curv
 def _figures() -> Any:
     """The room that draws; asked for before the work, so that a missing package is not found after it."""
     optional("matplotlib", "the figures need")
-    return importlib.import_module("common.figures")
+    return importlib.import_module("rnn_common.reports.figures")
 
 
 def write(report: dict[str, Any], folder: Path) -> list[Path]:
@@ -171,22 +175,22 @@ def write(report: dict[str, Any], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     return [
         write_json(report, folder / "results.json"),
-        write_text(reports.markdown(report), folder / "results.md"),
+        write_text(tables.markdown(report), folder / "results.md"),
         *figures.save(figures.training_curves(report), "curves", folder),
     ]
 
 
 def show(report: dict[str, Any], console: Console) -> None:
     """Print a report of `train`."""
-    console.print(reports.conditions(report), highlight=False)
+    console.print(tables.conditions(report), highlight=False)
     for problem in report["problems"]:
         table = Table(title=problem["name"], box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=0)
-        for index, name in enumerate(reports.columns(problem)):
+        for index, name in enumerate(tables.columns(problem)):
             table.add_column(name, justify="right" if index else "left", overflow="fold")
-        for row in reports.rows(problem):
+        for row in tables.rows(problem):
             table.add_row(*map(escape, row))
         console.print(table)
-    for line in reports.failures(report):
+    for line in tables.failures(report):
         console.print(f"[red]Failed:[/] {escape(line)}", highlight=False)
 
 
@@ -243,7 +247,7 @@ def resume(
             highlight=False,
         )
         for name, score in outcome.scores.items():
-            console.print(f"{name}: {reports.number(score)}", highlight=False)
+            console.print(f"{name}: {tables.number(score)}", highlight=False)
         if outcome.failed:
             console.print(f"[red]Failed:[/] {escape(outcome.failed)}", highlight=False)
     raise typer.Exit(1 if outcome.failed else 0)
@@ -265,7 +269,7 @@ def predict(
 
     Exit status: 0; 2 for bad input; 3 for a fault of ours.
     """
-    from common import prediction
+    from rnn_common.tasks import prediction
 
     with bad_input(PROGRAM):
         optional("safetensors", "checkpoints need")
@@ -288,7 +292,7 @@ def lockstep(
     Exit status: 0 if the bounds hold in float64 (1e-9 over the first 200 updates, 1e-6 over 1,000), 1 if not, 2 for bad input or
     what cannot be written, 3 for a fault of ours.
     """
-    from common import lockstep as drift
+    from rnn_common.parity import lockstep as drift
 
     with bad_input(PROGRAM):
         whole("updates", updates, 1)
@@ -296,9 +300,9 @@ def lockstep(
         check_folder(output, "lockstep.json", "lockstep.svg", "lockstep.png")
         figures = _figures()
         drift.recordings()  # so that a missing package is found before the work
-        twins = [_twin(name, choice=False) for name in framework.TWINS]
+        both = [_twin(name, choice=False) for name in twins.TWINS]
     with progress_bar(progress_console()) as progress:
-        report = drift.measure(twins, updates=updates, progress=progress)
+        report = drift.measure(both, updates=updates, progress=progress)
 
     def write() -> list[Path]:
         output.mkdir(parents=True, exist_ok=True)
@@ -312,9 +316,9 @@ def lockstep(
 
 
 def _show_drift(report: dict[str, Any], console: Console) -> None:
-    from common import lockstep as drift
+    from rnn_common.parity import lockstep as drift
 
-    console.print(reports.conditions(report), highlight=False)
+    console.print(tables.conditions(report), highlight=False)
     table = Table(
         "", title="Largest relative difference of the losses", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
@@ -335,7 +339,7 @@ def gradients(framework: Twins = None, output: Output = Path("gradient-results")
     Exit status: 0 if the oracle and the frameworks agree, 1 if they do not, 2 for bad input or what cannot be written, 3 for a
     fault of ours.
     """
-    from common import gradients as measured
+    from rnn_common.parity import flow as measured
 
     with bad_input(PROGRAM):
         check_folder(output, "gradients.json", "gradients.svg", "gradients.png")
@@ -353,7 +357,7 @@ def gradients(framework: Twins = None, output: Output = Path("gradient-results")
         ]
 
     def show(console: Console) -> None:
-        console.print(reports.conditions(report), highlight=False)
+        console.print(tables.conditions(report), highlight=False)
         _show_flows(report["rows"], console)
         for run in report["clipping"]:
             console.print(f"SimpleRNN, SGD, {run['said']}", highlight=False)

@@ -22,7 +22,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from common.packages import MissingPackage
+from rnn_common.packages import MissingPackage
 
 BAD_INPUT, FAULT, STOPPED = 2, 3, 130
 LINE_SECONDS = 60.0

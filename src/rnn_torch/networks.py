@@ -1,4 +1,4 @@
-"""`common.models` built from PyTorch's parts and our layers, and what one does with a network, in NumPy arrays."""
+"""`rnn_common.networks` built from PyTorch's parts and our layers, and what one does with a network, in NumPy arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from common import layouts, models
-from common.data.batches import Batch
-from common.framework import NetworkState
-from common.models import Array, Model, Weights
-from common.parameters import one_of
+from rnn_common import networks, packings
+from rnn_common.checks import one_of
+from rnn_common.data.batches import Batch
+from rnn_common.networks import Array, Model, Weights
+from rnn_common.twins import NetworkState
 from rnn_torch import layers
 
 State = list[tuple[Tensor, ...]]
@@ -23,7 +23,7 @@ State = list[tuple[Tensor, ...]]
 class Stack(nn.Module):
     """An embedding, where steps are symbols, and recurrent layers on one another."""
 
-    def __init__(self, described: models.Stack) -> None:
+    def __init__(self, described: networks.Stack) -> None:
         super().__init__()
         self.described = described
         self.embedding = nn.Embedding(described.inputs, described.embedding) if described.embedding else None
@@ -74,7 +74,7 @@ def _run(
     return outputs, tuple(torch.cat(list(h), -1) for h in (final if isinstance(final, tuple) else (final,)))
 
 
-def _train_one_bias(layer: nn.Module, described: models.Stack) -> None:
+def _train_one_bias(layer: nn.Module, described: networks.Stack) -> None:
     """Of two biases that are added only the first is trained, as the equations have it; the second is 0."""
     for name, parameter in layer.named_parameters():
         if name.startswith("bias_hh"):
@@ -91,7 +91,7 @@ def _train_one_bias(layer: nn.Module, described: models.Stack) -> None:
 class Network(nn.Module):
     """A stack and y_t = W_hy h_t + b_y."""
 
-    def __init__(self, described: models.Network) -> None:
+    def __init__(self, described: networks.Network) -> None:
         super().__init__()
         self.described = described
         self.stack = Stack(described.stack)
@@ -107,7 +107,7 @@ class Network(nn.Module):
 class EncoderDecoder(nn.Module):
     """An encoder, and a decoder that starts from its final state."""
 
-    def __init__(self, described: models.EncoderDecoder) -> None:
+    def __init__(self, described: networks.EncoderDecoder) -> None:
         super().__init__()
         self.described = described
         self.encoder = Stack(described.encoder)
@@ -130,14 +130,14 @@ def devices() -> tuple[str, ...]:
 
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
     one_of("device", device, devices())
-    network: nn.Module = Network(model) if isinstance(model, models.Network) else EncoderDecoder(model)
+    network: nn.Module = Network(model) if isinstance(model, networks.Network) else EncoderDecoder(model)
     network = network.to(device, getattr(torch, dtype))
     fill(network, weights)
     return network
 
 
 def fill(network: Any, weights: Mapping[str, Array]) -> None:
-    models.check_weights(network.described, weights)
+    networks.check_weights(network.described, weights)
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in packed(network, weights).items()})
 
 
@@ -145,7 +145,7 @@ def weights(network: Any) -> Weights:
     return named(network, {name: value.numpy(force=True).copy() for name, value in network.state_dict().items()})
 
 
-def _stacks(network: Any) -> Iterator[tuple[str, str, models.Stack]]:
+def _stacks(network: Any) -> Iterator[tuple[str, str, networks.Stack]]:
     """Each stack's prefix in the names of weights and in a `state_dict`, and its description."""
     for prefix, described in network.described.stacks().items():
         yield prefix, prefix.replace("/", ".") or "stack.", described
@@ -170,7 +170,7 @@ def named(network: Any, state: Mapping[str, Array]) -> Weights:
         for name, _ in stack.recurrent():
             at = place + _layer(name)
             own = {key.removeprefix(at): array for key, array in state.items() if key.startswith(at)}
-            read = layouts.from_torch(stack.cell, own, reset_after=stack.reset_after, suffix=_suffix(name))
+            read = packings.from_torch(stack.cell, own, reset_after=stack.reset_after, suffix=_suffix(name))
             found |= {f"{prefix}{name}{weight}": array for weight, array in read.items()}
     return found | {"W_hy": state["output.weight"], "b_y": state["output.bias"]}
 
@@ -182,8 +182,8 @@ def packed(network: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
         if stack.embedding:
             state[f"{place}embedding.weight"] = weights[f"{prefix}E"]
         for name, _ in stack.recurrent():
-            parameters = models.recurrent_parameters(stack, weights, prefix + name)
-            arrays = layouts.to_torch(parameters, _suffix(name))
+            parameters = networks.recurrent_parameters(stack, weights, prefix + name)
+            arrays = packings.to_torch(parameters, _suffix(name))
             state |= {place + _layer(name) + key: array for key, array in arrays.items()}
     return state | {"output.weight": weights["W_hy"], "output.bias": weights["b_y"]}
 

@@ -1,4 +1,4 @@
-"""This twin, and PyTorch's own layers, behind `common.framework.Framework`."""
+"""This twin, and PyTorch's own layers, behind `rnn_common.twins.Framework`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from common import layouts
-from common.framework import Array, Case, Part, Result, full_name, only_part, require_fit
-from common.parameters import CELLS, CellName, Parameters, one_of
+from rnn_common import packings
+from rnn_common.cells import CELLS, CellName
+from rnn_common.checks import one_of
+from rnn_common.copying import only_part, require_fit
+from rnn_common.parity.case import Array, Case, Result
+from rnn_common.twins import Part, full_name
+from rnn_common.weights import Parameters
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
-from rnn_torch.models import build, devices, encode, fill, predict, step, weights
+from rnn_torch.networks import build, devices, encode, fill, predict, step, weights
 from rnn_torch.training import train
 
 __all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
@@ -163,13 +167,13 @@ def _require_floats(name: str, tensor: Tensor) -> None:
 
 
 def unpack(part: Part) -> dict[str, Array]:
-    return layouts.unpack_torch(part.cell, _arrays(part), suffix=part.suffix)
+    return packings.unpack_torch(part.cell, _arrays(part), suffix=part.suffix)
 
 
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
     own = dict(part.holder.named_parameters(recurse=False, remove_duplicate=False))
     values = []
-    for name, array in layouts.pack_torch(part.cell, weights, part.suffix).items():
+    for name, array in packings.pack_torch(part.cell, weights, part.suffix).items():
         if name not in own:
             raise ValueError(
                 f"{name} of the target should be a parameter, got one that is pruned, normed or parametrized otherwise: "
@@ -190,7 +194,7 @@ def put(variable: Tensor, value: Tensor) -> None:
 
 def read(layer: nn.Module) -> Parameters:
     part = only_part(parts(layer))
-    return layouts.from_torch(part.cell, _arrays(part), reset_after=part.reset_after, suffix=part.suffix)
+    return packings.from_torch(part.cell, _arrays(part), reset_after=part.reset_after, suffix=part.suffix)
 
 
 def write(layer: nn.Module, parameters: Parameters) -> None:
@@ -233,7 +237,7 @@ def run(layer: nn.Module, case: Case) -> Result:
     cell = case.parameters.cell
     by_name = {"x": arrays[0]}
     by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : len(inputs)], strict=True)}
-    by_name |= layouts.gradients_from_torch(cell, dict(zip(names, arrays[len(inputs) :], strict=True)))
+    by_name |= packings.gradients_from_torch(cell, dict(zip(names, arrays[len(inputs) :], strict=True)))
     return Result(outputs.numpy(force=True), tuple(h.numpy(force=True) for h in final), by_name)
 
 
@@ -270,7 +274,7 @@ def gradients(layer: nn.Module, returned: list[Tensor]) -> dict[str, Array]:
     part = only_part(parts(layer))
     arrays = map(outputs, returned)
     packed = dict(zip((key for key, _ in layer.named_parameters()), arrays, strict=True))
-    return layouts.gradients_from_torch(part.cell, packed, suffix=part.suffix)
+    return packings.gradients_from_torch(part.cell, packed, suffix=part.suffix)
 
 
 def forget_compiled() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from common import models
-from common.comparison import environment
-from common.data import Sequences, japanese_vowels
-from common.framework import Array, Framework
-from common.models import Network, Stack
-from common.parameters import CELLS, CellName
-from common.recipe import Optimizer, Recipe
-from common.training import Run
+from rnn_common import networks
+from rnn_common.cells import CELLS, CellName
+from rnn_common.data import Sequences, japanese_vowels
+from rnn_common.machine import environment
+from rnn_common.networks import Network, Stack
+from rnn_common.parity.case import Array
+from rnn_common.training.recipe import Optimizer, Recipe
+from rnn_common.training.run import Run
+from rnn_common.twins import Framework
 
 # Rates at which training is stable. Near the edge of stability rounding grows from update to update, between two frameworks
 # as within one with another number of threads.
@@ -66,7 +67,7 @@ def losses(
         epochs=max(200, -(-updates * BATCH_SIZE // len(data))),
         dtype=dtype,  # type: ignore[arg-type]
     )
-    run = Run(model, recipe, data, models.initial_weights(model, 0, dtype), updates=updates, watch=watch)
+    run = Run(model, recipe, data, networks.initial_weights(model, 0, dtype), updates=updates, watch=watch)
     twin.train(run)
     return np.array(run.losses)
 

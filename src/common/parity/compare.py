@@ -3,167 +3,28 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from itertools import combinations
-from timeit import timeit
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import equations
-from common.data import Sequences, batches, load
-from common.framework import Case, Framework, Result, get, installed
-from common.machine import check_memory
-from common.packages import MissingPackage
-from common.parameters import CELLS, CellName, Parameters, form_name, initialise, one_of, shapes
+from rnn_common.cells import CELLS, CellName, form_name
+from rnn_common.checks import one_of
+from rnn_common.data import Sequences, batches, load
+from rnn_common.machine import check_memory, environment
+from rnn_common.packages import MissingPackage
+from rnn_common.parity.case import Case, Result, make_case, run_oracle
+from rnn_common.parity.contract import Deviations, bounds, deviations
+from rnn_common.timing import time_in_turn
+from rnn_common.twins import Framework, get, installed
+from rnn_common.weights import Parameters, initialise, shapes
 
 Array = NDArray[Any]
 
-# The numerical contract: float64 deviations for pre-activations of order one.
-OUTPUT_BOUND = 1e-13
-GRADIENT_BOUND = 1e-12
-# In lower precision: twice the built-in layer's own error, and this many units in the last place.
-FEW_UNITS = 4.0
-
 ORACLE = "oracle"
-
-
-# One case
-
-
-def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *, seed: int = 0) -> Case:
-    """A case with a random initial state and a random cotangent on the whole output sequence and the final state.
-
-    Args:
-        parameters: the layer's weights; their dtype is the case's.
-        x: `(batch, time, input)`.
-        lengths: `(batch,)`, or None where every sequence fills the time axis.
-        seed: default 0.
-
-    Raises:
-        TypeError, ValueError: `x` or `lengths` of the wrong type or shape, or a length out of range.
-    """
-    if x.ndim != 3 or x.shape[2] != parameters.input_size:
-        raise ValueError(f"x should have shape (batch, time, {parameters.input_size}), got {x.shape}")
-    random = np.random.default_rng(seed)
-    batch, steps, _ = x.shape
-    hidden, kind = parameters.hidden_size, parameters.kind
-
-    def draw(*shape: int) -> Array:
-        return random.standard_normal(shape).astype(parameters.dtype)
-
-    d_outputs = draw(batch, steps, hidden)
-    if lengths is not None:
-        lengths = equations.check_lengths(lengths, batch, steps)
-        d_outputs[np.arange(steps) >= lengths[:, None]] = 0
-    return Case(
-        parameters,
-        x.astype(parameters.dtype),
-        tuple(draw(batch, hidden) / 2 for _ in kind.states),
-        lengths,
-        d_outputs,
-        tuple(draw(batch, hidden) for _ in kind.states),
-    )
-
-
-class OracleRun(NamedTuple):
-    """The oracle's result, and the largest |pre-activation| on the way to it."""
-
-    result: Result
-    largest_pre_activation: float
-
-
-def run_oracle(case: Case) -> OracleRun:
-    """The case by the document's equations in float64, whatever its dtype."""
-    unrolled = equations.unroll(case.parameters, case.x, case.state, case.lengths)
-    gradients = equations.backpropagate(case.parameters, unrolled, case.d_outputs, case.d_final, case.lengths)
-    by_name = {"x": gradients.x} | gradients.weights
-    by_name |= {f"{s}_0": d for s, d in zip(case.parameters.kind.states, gradients.state, strict=True)}
-    return OracleRun(Result(unrolled.outputs, unrolled.final, by_name), unrolled.largest_pre_activation)
-
-
-# Deviations
-
-
-class Deviations(NamedTuple):
-    """The worst deviation of one result from another, over the arrays of each kind."""
-
-    outputs: float
-    final: float
-    gradients: float
-
-    def worst(self, other: Deviations) -> Deviations:
-        return Deviations(*(_maximum(a, b) for a, b in zip(self, other, strict=True)))
-
-    def within(self, bounds: Deviations) -> bool:
-        return all(value <= bound for value, bound in zip(self, bounds, strict=True))
-
-
-def _maximum(*values: float) -> float:
-    """Like `max`, but NaN wins."""
-    return float(np.max(values))
-
-
-def deviation(a: Array, b: Array, scale: float = 0.0) -> float:
-    """max|a − b| / max|b|; NaN or infinity anywhere gives infinity.
-
-    Args:
-        a, b: two arrays of one shape.
-        scale: the least that counts as max|b|. Default 0.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if a.shape != b.shape:
-        raise ValueError(f"a and b should have the same shape, got {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return float("inf")
-    difference = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
-    largest = max(float(np.abs(b).max(initial=0.0)), scale)
-    if difference == 0:
-        return 0.0
-    return difference / largest if largest else float("inf")
-
-
-def deviations(result: Result, expected: Result, scale: float = 0.0) -> Deviations:
-    """How far `result` is from `expected`, each of outputs, final state and gradients by its worst array.
-
-    Args:
-        result, expected: of one case.
-        scale: the least that counts as the largest entry of a gradient, see `deviation`. Default 0.
-    """
-    names = set(result.gradients) | set(expected.gradients)
-    gradients = [deviation(_gradient(result, name), _gradient(expected, name), scale) for name in names]
-    finals = [deviation(a, b) for a, b in zip(result.final, expected.final, strict=True)]
-    return Deviations(deviation(result.outputs, expected.outputs), _maximum(*finals), _maximum(*gradients))
-
-
-def _gradient(result: Result, name: str) -> Array:
-    """The gradient of that name; of a recurrent bias that is added to another (b_hi), the gradient of their sum."""
-    return result.gradients[name if name in result.gradients else name.replace("b_h", "b_")]
-
-
-def bounds(dtype: Any, largest_pre_activation: float, builtin_error: Deviations | None = None) -> Deviations:
-    """How far a layer may be from the oracle.
-
-    Args:
-        dtype: of the case. In float64 the bounds are `OUTPUT_BOUND` and `GRADIENT_BOUND`, times the largest
-            |pre-activation| if that is above 1. In lower precision they are twice the built-in layer's own error and
-            `FEW_UNITS` units in the last place.
-        largest_pre_activation: of the case.
-        builtin_error: the built-in layer's deviations from the oracle; where it has none in lower precision, the float64
-            bounds are scaled by the unit roundoffs.
-    """
-    unit = float(np.finfo(dtype).eps)
-    if unit > np.finfo(np.float64).eps and builtin_error is not None:
-        return Deviations(*(2 * error + FEW_UNITS * unit for error in builtin_error))
-    scale = max(1.0, largest_pre_activation) * unit / float(np.finfo(np.float64).eps)
-    return Deviations(OUTPUT_BOUND * scale, OUTPUT_BOUND * scale, GRADIENT_BOUND * scale)
 
 
 # A comparison of everything
@@ -196,7 +57,7 @@ class Settings:
         device: `"cpu"` (default) or `"cuda"`.
         hidden: width of the hidden state, at least 1. Default 64.
         batch: sequences a batch, at least 1. Default 32.
-        data: a data set of `common.data`. Default `"vowels"`.
+        data: a data set of `rnn_common.data`. Default `"vowels"`.
         seed: of weights, states and cotangents. Default 0.
         rounds: pairs of training steps to time, at least 1. Default 15.
 
@@ -215,7 +76,7 @@ class Settings:
     rounds: int = 15
 
     def __post_init__(self) -> None:
-        from common.data import DATASETS
+        from rnn_common.data import DATASETS
 
         for cell in self.cells:
             one_of("cell", cell, list(CELLS))
@@ -442,33 +303,6 @@ def _any_builtin_error(contenders: Sequence[Contender], worst: dict[tuple[str, s
     return errors[0] if errors else None
 
 
-def time_in_turn(
-    functions: Sequence[Callable[[], Any]],
-    rounds: int,
-    *,
-    warm_up: int = 2,
-    seconds: Callable[[Callable[[], Any]], float] = lambda function: timeit(function, number=1),
-) -> NDArray[np.float64]:
-    """Seconds of each call of some functions, `(functions, rounds)`, called in turn, after rounds that are not counted.
-
-    Each round has an order of its own, drawn at random, so that none of them always follows the same one.
-
-    Args:
-        functions: of no arguments.
-        rounds: how many rounds count, at least 1.
-        warm_up: rounds before them that do not count. Default 2.
-        seconds: how to time a function. Default by one call.
-    """
-    found = np.empty((len(functions), rounds))
-    random = np.random.default_rng(0)
-    for i in range(-warm_up, rounds):
-        for j in random.permutation(len(functions)):
-            elapsed = seconds(functions[j])
-            if i >= 0:
-                found[j, i] = elapsed
-    return found
-
-
 def _time(label: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
     steps = [
         framework.training_step(framework.make(case.parameters, builtin=builtin, device=settings.device), case)
@@ -480,25 +314,3 @@ def _time(label: str, framework: Framework, case: Case, settings: Settings) -> T
     low, ratio, high = np.quantile(builtin / ours, [0.25, 0.5, 0.75])
     medians = 1e3 * float(np.median(ours)), 1e3 * float(np.median(builtin))
     return TimeRow(label, framework.package, *medians, float(ratio), float(low), float(high))
-
-
-def environment(frameworks: Sequence[Framework]) -> dict[str, Any]:
-    """Versions, machine and time."""
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    for framework in frameworks:
-        versions |= framework.versions()
-    return {
-        "versions": versions,
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from common import experiments
-from common.comparison import environment
-from common.experiments import Outcome
-from common.framework import Framework
-from common.tasks import Problem, Scores, Setting
+from rnn_common.machine import environment
+from rnn_common.tasks import Problem, Scores, Setting
+from rnn_common.training import experiments
+from rnn_common.training.experiments import Outcome
+from rnn_common.twins import Framework
 
 FORMAT = "rnn-parity training 1"
 CURVE_POINTS = 150

@@ -21,12 +21,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common import models, reader, tasks
-from common.files import write_bytes, write_json
-from common.models import Array, Model, Weights
-from common.parameters import whole
-from common.reader import shown
-from common.recipe import Recipe
+from rnn_common import networks, reader, tasks
+from rnn_common.checks import whole
+from rnn_common.files import write_bytes, write_json
+from rnn_common.networks import Array, Model, Weights
+from rnn_common.reader import shown
+from rnn_common.training.recipe import Recipe
 
 FORMAT = "rnn-parity checkpoint 2"
 GROUPS = re.compile("weights|best|random|curves|moments (m|v|sum|velocity)")
@@ -93,7 +93,7 @@ class Checkpoint:
         model, recipe: what is trained, and how.
         framework: which twin wrote it: `"torch"` or `"tf"`.
         position: how far it has come.
-        weights: by name, see `common.models`.
+        weights: by name, see `rnn_common.networks`.
         moments: what the optimiser remembers, arrays by the weights' names: Adam's `"m"` and `"v"`; of SGD `"velocity"`,
             or `"sum"` = −velocity / α, whichever the framework keeps, so that nothing is rounded.
         random: the state of the framework's own random numbers, which dropout draws from; of no meaning to the other.
@@ -136,7 +136,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
         "format": FORMAT,
         "framework": checkpoint.framework,
         "position": vars(checkpoint.position),
-        "model": models.to_dict(checkpoint.model),
+        "model": networks.to_dict(checkpoint.model),
         "recipe": checkpoint.recipe.as_dict(),
         "epochs": [dict(epoch) for epoch in checkpoint.epochs],
         "seconds": checkpoint.seconds,
@@ -181,7 +181,7 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> Checkpoint:
     described, digest = _described(path)
-    model = models.from_dict(described.model)
+    model = networks.from_dict(described.model)
     _check_described(described, model)
     arrays_path = path.with_suffix(".safetensors")
     try:
@@ -250,7 +250,7 @@ def _check_described(described: Described, model: Model) -> None:
 
 def _largest(described: Described, model: Model) -> int:
     """How many bytes the arrays can have: weights, two moments and the best weights; curves; random states; names."""
-    groups = 4 * sum(8 * prod(shape) + 256 for shape in models.shapes(model).values())
+    groups = 4 * sum(8 * prod(shape) + 256 for shape in networks.shapes(model).values())
     return min(groups + 16 * described.position.update + OTHER_BYTES, MOST_BYTES)
 
 
@@ -272,7 +272,7 @@ def _check_arrays(checkpoint: Checkpoint) -> None:
     groups |= {f"moments {name}": moment for name, moment in checkpoint.moments.items()}
     for name, group in groups.items():
         try:
-            models.check_weights(model, group)
+            networks.check_weights(model, group)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         if any(array.dtype != recipe.dtype for array in group.values()):

@@ -1,0 +1,38 @@
+"""Checks of single arguments: the error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return `value` if it is among `choices`.
+
+    Raises:
+        ValueError: otherwise, naming the argument, what was expected and what came.
+    """
+    if value not in choices:
+        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}")
+    return value
+
+
+def at_least(argument: str, value: float, least: float) -> None:
+    """Refuse a number that is too small, or none.
+
+    Raises:
+        ValueError: it is below `least` or NaN; names the argument, what was expected and what came.
+    """
+    if not value >= least:
+        raise ValueError(f"{argument} should be at least {least}, got {value}")
+
+
+def whole(argument: str, value: int, least: int) -> None:
+    """Refuse what is no whole number, or too small a one.
+
+    Raises:
+        ValueError: it is no `int`, or below `least`; names the argument, what was expected and what came.
+    """
+    if not isinstance(value, int):
+        raise ValueError(f"{argument} should be a whole number, got {value!r}")
+    at_least(argument, value, least)

@@ -1,0 +1,204 @@
+"""`copy_weights`: from any layer, cell or stack of either framework to any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnn_common.cells import CELLS, form_name
+from rnn_common.parity.case import Array
+from rnn_common.twins import Framework, Part, of
+from rnn_common.weights import Parameters
+
+# What would work, where an option of the target is not the source's.
+WAYS_OUT = {
+    "reset_after": "rnn_torch.GRU, rnn_tf.GRU and keras.layers.GRU take it, torch.nn.GRU has reset_after=True alone",
+    "input size": "make the target for inputs of that width",
+    "hidden size": "make the target with it: hidden_size in PyTorch, units in Keras",
+    "projection": "PyTorch's LSTMs alone have one, proj_size",
+    "activation": "Keras's layers take any, PyTorch's SimpleRNN and RNN nonlinearity='tanh' or 'relu', its others tanh alone",
+    "recurrent_activation": "Keras's layers take any, PyTorch's sigmoid alone",
+    "go_backwards": "Keras's layers take it; elsewhere copy from the layer's cell and reverse the inputs' time axis",
+    "merge_mode": "PyTorch concatenates two directions, as merge_mode='concat' does in Keras",
+}
+
+
+def only_part(layers: list[list[Part]]) -> Part:
+    """The one part of a layer or cell that `Parameters` hold the weights of.
+
+    Raises:
+        ValueError: there are several, or a projection.
+    """
+    if [len(directions) for directions in layers] != [1]:
+        raise ValueError("layer should have one layer and one direction, as `Parameters` have; copy_weights takes more")
+    part = layers[0][0]
+    if part.options["projection"]:
+        raise ValueError(f"layer should have no projection, got proj_size={part.options['projection']}")
+    return part
+
+
+def require_fit(part: Part, parameters: Parameters) -> None:
+    """Refuse weights that do not fill a layer or cell.
+
+    Raises:
+        ValueError: they are of another cell, form or size, or biases are missing or superfluous.
+    """
+    form = form_name(part.cell, part.reset_after)
+    if parameters.form != form:
+        raise ValueError(f"parameters should be of {form}, got {parameters.form}")
+    got = {"input size": parameters.input_size, "hidden size": parameters.hidden_size, "bias": parameters.bias}
+    expected = part.options | {"bias": part.bias}
+    for name, value in got.items():
+        if not _same(value, expected[name]):
+            raise ValueError(f"parameters should fill a layer of {name} {expected[name]}, got {value}")
+
+
+def copy_weights(source: Any, target: Any) -> None:
+    """Give a target the source's weights, so that it computes the same function.
+
+    Each of the two is a layer or cell of rnn_torch, rnn_tf, `torch.nn` or `keras.layers` (a `Bidirectional`, a
+    `keras.layers.RNN` or `StackedRNNCells` of these cells, too), or a stack: a PyTorch layer of several layers and
+    directions, a list or tuple of layers, or a `keras.Sequential`. Beside recurrent layers a stack may hold inputs,
+    masking and dropout. A Keras target without weights is built.
+
+    - The weights are those in force, also of a source that is pruned, weight-normed or parametrized otherwise (as it is
+      in evaluation).
+    - Between dtypes they are rounded: float16, bfloat16, float32 and float64 are all taken.
+    - Both biases are kept where the target has two. A target with biases whose source has none gets zeros.
+    - What does not change the weights' meaning is left as it is in the target: the engine, dropout, the order of axes,
+      what is returned, masking.
+
+    Nothing is written before all is checked.
+
+    Args:
+        source, target: as above.
+
+    Raises:
+        TypeError: one of the two is, or holds, no recurrent layer of either framework.
+        ValueError: the target would compute another function: it differs in cell, form, activations, directions, layers,
+            sizes, biases or projection, its weights are shared, pruned or parametrized, or its dtype cannot hold them;
+            or the source has no weights yet, or none that are finite.
+
+    Warns:
+        MergedBiasesWarning: two biases were added, because the target has one. The function is the same, but a gradient
+            step moves two added biases twice as far as one.
+    """
+    sources, targets = _stack("source", source), _stack("target", target)
+    _require_same_layers(sources, targets)
+    givers, takers = _named("source", sources), _named("target", targets)
+    for (_, giver), (name, taker) in zip(givers, takers, strict=True):
+        _require_same_function(name, giver, taker)
+    fillings = [
+        (taker, _weights(name, giver, taker.bias)) for (name, giver), (_, taker) in zip(givers, takers, strict=True)
+    ]
+    values: list[tuple[Framework, Any, Any]] = []
+    for taker, weights in fillings:
+        twin = of(taker.holder)
+        values += [(twin, variable, value) for variable, value in twin.pack(taker, weights)]
+    _require_one_value_each(values)
+    for twin, variable, value in values:
+        twin.put(variable, value)
+
+
+def _stack(argument: str, layer: Any) -> list[list[Part]]:
+    """The directions of every layer in a layer, a cell or a stack of them.
+
+    Raises:
+        TypeError: there is no recurrent layer, or something else.
+        ValueError: a layer that computes something of its own.
+    """
+    layers = layer if isinstance(layer, (list, tuple)) else [layer]
+    try:
+        parts = [directions for each in layers for directions in of(each).parts(each)]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{argument}: {error}") from None
+    if not parts:
+        raise TypeError(f"{argument} should hold a recurrent layer or cell, got none")
+    return parts
+
+
+def _named(argument: str, layers: list[list[Part]]) -> list[tuple[str, Part]]:
+    """Every part with what to call it in a message."""
+    named = []
+    for i, directions in enumerate(layers):
+        for part, direction in zip(directions, ("forward", "backward"), strict=False):
+            words = [argument] + [f"layer {i}"] * (len(layers) > 1) + [direction] * (len(directions) > 1)
+            named.append((", ".join(words), part))
+    return named
+
+
+def _require_same_layers(sources: list[list[Part]], targets: list[list[Part]]) -> None:
+    expected, got = ([len(directions) for directions in layers] for layers in (sources, targets))
+    if len(expected) != len(got):
+        raise ValueError(
+            f"target should have {_layers(len(expected))} as source has, got {_layers(len(got))}: "
+            "num_layers in PyTorch, a list or keras.Sequential of layers in Keras"
+        )
+    if expected != got:
+        raise ValueError(
+            f"target should have {expected} directions, layer by layer, as source has, got {got}: "
+            "bidirectional=True in PyTorch, Bidirectional in Keras"
+        )
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer" + "s" * (count > 1)
+
+
+def _require_same_function(name: str, source: Part, target: Part) -> None:
+    if source.cell != target.cell:
+        raise ValueError(
+            f"{name} should be of the source's cell, {source.cell}, got {target.cell}: no other computes the same"
+        )
+    for option, expected in source.options.items():
+        got = target.options[option]
+        if not _same(expected, got):
+            raise ValueError(
+                f"{name} should have the source's {option}, {_text(expected)}, got {_text(got)}: {WAYS_OUT[option]}"
+            )
+    if source.bias and not target.bias:
+        raise ValueError(
+            f"{name} should have biases as the source has, got none: bias=True in PyTorch, use_bias=True in Keras"
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Functions are the same if they are one object; what is not decided is the same as anything."""
+    if a is b or a is None or b is None:
+        return True
+    return not callable(a) and not callable(b) and bool(a == b)
+
+
+def _text(value: Any) -> str:
+    """An option in words; a function of the user's own so that it is not taken for a framework's of that name."""
+    if not callable(value):
+        return str(value)
+    return f"the function {value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+
+
+def _weights(name: str, source: Part, bias: bool) -> dict[str, Array]:
+    """A source's weights in float32 at least, with zeros for biases that it lacks."""
+    weights = {
+        weight: array.astype(np.promote_types(array.dtype, np.float32))
+        for weight, array in of(source.holder).unpack(source).items()
+    }
+    if wrong := [weight for weight, array in weights.items() if not np.isfinite(array).all()]:
+        raise ValueError(f"{name} should have finite weights, got NaN or infinity in {', '.join(wrong)}")
+    kind = CELLS[source.cell]
+    if bias and not source.bias:
+        hidden = len(weights[kind.input_weight(kind.gates[0])])
+        weights |= {kind.bias(gate): np.zeros(hidden, np.float32) for gate in kind.gates}
+    return weights
+
+
+def _require_one_value_each(values: list[tuple[Framework, Any, Any]]) -> None:
+    """Refuse to fill a variable that is used twice with two values, of which the first would be lost."""
+    given: dict[int, Any] = {}
+    for _, variable, value in values:
+        before = given.setdefault(id(variable), value)
+        if not bool((before == value).all()):
+            raise ValueError(
+                "target should have variables of its own for every layer and direction, got one that is shared "
+                "where the source's weights differ"
+            )

@@ -1,0 +1,1 @@
+"""Oracle, twins and built-in layers held against each other."""
