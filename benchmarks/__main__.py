@@ -67,7 +67,7 @@ def bench(
     with bad_input(PROGRAM):
         settings = Settings(
             workloads=tuple(dict.fromkeys(workload or DEFAULT)),
-            cells=tuple(dict.fromkeys(cell or Settings.cells)),  # type: ignore[arg-type]
+            cells=tuple(dict.fromkeys(cell or Settings.cells)),
             measures=tuple(sorted(dict.fromkeys(measure or MEASURES))),
             contenders=tuple(dict.fromkeys(contender or Settings.contenders)),
             sweeps=() if sweep == ["none"] else tuple(dict.fromkeys(sweep or SWEEPS)),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_common import packings, twins
-from rnn_common.cells import CellName
+from rnn_common.cells import IN_BOTH
 from rnn_common.parity.case import Case
 
 Array = NDArray[Any]
@@ -67,7 +67,7 @@ class Contender:
     name: str
     framework: str
     prepare: Callable[[Case, Conditions], Runner]
-    cells: tuple[CellName, ...] = ("SimpleRNN", "LSTM", "GRU")
+    cells: tuple[str, ...] = IN_BOTH
     measures: tuple[str, ...] = ("inference", "training")
     needs: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
@@ -180,12 +180,10 @@ class _OnnxRuntime:
         import onnxruntime
 
         p = case.parameters
-        operator = "RNN" if p.cell == "SimpleRNN" else p.cell
+        operator, attributes = packings.ONNX_OPERATORS[p.cell.name]
         weights = packings.to_onnx(p)
-        inputs = {"X": np.ascontiguousarray(case.x.transpose(1, 0, 2)), "h": case.state[0][None]}
-        if p.cell == "LSTM":
-            inputs["c"] = case.state[1][None]
-        attributes = {"linear_before_reset": 1} if p.cell == "GRU" else {}
+        inputs = {"X": np.ascontiguousarray(case.x.transpose(1, 0, 2))}
+        inputs |= {name: part[None] for name, part in zip(p.cell.states, case.state, strict=True)}
         node = onnx.helper.make_node(
             operator,
             ["X", *weights, *([] if p.bias else [""]), "", *list(inputs)[1:]],

@@ -15,7 +15,7 @@ from rnn_benchmarks.contenders import BUILTIN, CONTENDERS, Conditions, Contender
 from rnn_benchmarks.timing import Interval, geometric_mean, growth, operations, paired_ratio, peak_memory
 from rnn_benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS, Workload, sweep
 from rnn_common import twins as registry
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.checks import one_of
 from rnn_common.machine import environment
 from rnn_common.packages import MissingPackage
@@ -58,7 +58,7 @@ class Settings:
     """
 
     workloads: tuple[str, ...] = DEFAULT
-    cells: tuple[CellName, ...] = ("SimpleRNN", "LSTM", "GRU")
+    cells: tuple[str, ...] = IN_BOTH
     measures: tuple[str, ...] = MEASURES
     contenders: tuple[str, ...] = tuple(contender.name for contender in CONTENDERS if contender.by_default)
     sweeps: tuple[str, ...] = tuple(SWEEPS)
@@ -296,21 +296,21 @@ def _unfit(contender: Contender, settings: Settings) -> str | None:
     return None
 
 
-def _blocks(settings: Settings) -> Iterator[tuple[Workload, CellName, str]]:
+def _blocks(settings: Settings) -> Iterator[tuple[Workload, str, str]]:
     for name in settings.workloads:
         for cell in settings.cells:
             for measure in settings.measures:
                 yield WORKLOADS[name], cell, measure
 
 
-def case_of(workload: Workload, cell: CellName, settings: Settings) -> Case:
+def case_of(workload: Workload, cell: str, settings: Settings) -> Case:
     """Weights from U(−1/√hidden, 1/√hidden) and standard normal inputs, in numbers that the dtype holds exactly."""
     dtype = "float64" if settings.dtype == "float64" else "float32"
     parameters = initialise(cell, workload.input, workload.hidden, seed=settings.seed, dtype=dtype)
     x = np.random.default_rng(settings.seed).standard_normal((workload.batch, workload.time, workload.input))
     if settings.dtype == "bfloat16":
         weights = {name: _to_bfloat16(array) for name, array in parameters.items()}
-        parameters = type(parameters)(cell, weights, parameters.reset_after)
+        parameters = parameters.replace(weights)
         x = _to_bfloat16(x.astype(np.float32))
     lengths = None if workload.lengths is None else np.array(workload.lengths)
     case = make_case(parameters, x, lengths, seed=settings.seed)
@@ -371,7 +371,7 @@ class _Entry:
 
 def _compare(
     workload: Workload,
-    cell: CellName,
+    cell: str,
     measure: str,
     contenders: Sequence[Contender],
     twins: dict[str, Framework],
@@ -403,7 +403,7 @@ def _compare(
 def _time_group(
     entries: Sequence[_Entry],
     workload: Workload,
-    cell: CellName,
+    cell: str,
     measure: str,
     twin: Framework,
     product: Callable[[], Any],
@@ -503,7 +503,7 @@ def _means(rows: Sequence[Row], settings: Settings) -> Iterator[Mean]:
 
 def _sweep(
     variable: str,
-    cell: CellName,
+    cell: str,
     contenders: Sequence[Contender],
     twins: dict[str, Framework],
     products: dict[str, Callable[[], Any]],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rnn_benchmarks.workloads import Workload
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import CELLS
 
 Array = NDArray[np.float64]
 
@@ -67,15 +67,16 @@ def growth(sizes: Sequence[float], seconds: Sequence[float]) -> Interval:
     return Interval(float(line.slope), float(line.slope) - margin, float(line.slope) + margin)
 
 
-def operations(workload: Workload, cell: CellName, measure: str) -> float:
+def operations(workload: Workload, cell: str, measure: str) -> float:
     """Floating-point operations of a layer's matrix products, two for a multiplication and an addition.
 
     Inference: W x_t and R h_{t−1} for every gate. A training step has three more: ∂L/∂W, ∂L/∂R and, to walk backwards,
     ∂L/∂h_{t−1}; the gradient of the input is not asked for.
     """
+    matrices = CELLS[cell].input_matrices, CELLS[cell].recurrent_matrices
     of_x, of_h = (
-        2.0 * len(CELLS[cell].gates) * workload.hidden * width * workload.steps
-        for width in (workload.input, workload.hidden)
+        2.0 * len(names) * workload.hidden * width * workload.steps
+        for names, width in zip(matrices, (workload.input, workload.hidden), strict=True)
     )
     return of_x + of_h if measure == "inference" else 2 * of_x + 3 * of_h
 

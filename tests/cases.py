@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnn_common.cells import CELLS
 from rnn_common.parity.case import Case, Result, make_case, run_oracle
 from rnn_common.parity.contract import Deviations, bounds, deviations
 from rnn_common.twins import Framework
 from rnn_common.weights import initialise
-
-# cell, reset_after
-FORMS = {
-    "SimpleRNN": ("SimpleRNN", True),
-    "LSTM": ("LSTM", True),
-    "GRU": ("GRU", True),
-    "GRU-reset-before": ("GRU", False),
-}
 
 # batch, time, input, hidden, lengths
 SHAPES = {
@@ -35,15 +28,13 @@ def make(
     form: str, shape: str, *, dtype: str = "float64", bias: bool = True, seed: int = 0, magnitude: float = 1.0
 ) -> Case:
     """A case with weights from U(−1/√hidden, 1/√hidden) and standard normal inputs times `magnitude`."""
-    cell, reset_after = FORMS[form]
+    cell = CELLS[form]
     batch, time, width, hidden, lengths = SHAPES[shape]
-    return build(cell, reset_after, batch, time, width, hidden, lengths, dtype, bias, seed, magnitude)
+    return build(cell, batch, time, width, hidden, lengths, dtype, bias, seed, magnitude)
 
 
-def build(
-    cell, reset_after, batch, time, width, hidden, lengths, dtype="float64", bias=True, seed=0, magnitude=1.0
-) -> Case:
-    parameters = initialise(cell, width, hidden, bias=bias, reset_after=reset_after, seed=seed, dtype=dtype)
+def build(cell, batch, time, width, hidden, lengths, dtype="float64", bias=True, seed=0, magnitude=1.0) -> Case:
+    parameters = initialise(cell, width, hidden, bias=bias, seed=seed, dtype=dtype)
     x = np.random.default_rng(seed).standard_normal((batch, time, width)) * magnitude
     return make_case(parameters, x, None if lengths is None else np.array(lengths), seed=seed)
 

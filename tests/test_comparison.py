@@ -105,7 +105,7 @@ def test_compare(tmp_path, monkeypatch, dtype):
     report = json.loads(path.read_text())
     assert report["holds"] is True
     assert report["settings"]["dtype"] == dtype
-    cells = ["SimpleRNN", "LSTM", "GRU", "GRU reset_after=False"]
+    cells = ["SimpleRNN", "LSTM", "GRU", "GRU v3"]
     names = {"rnn_torch", "rnn_tf", "torch.nn", "keras.layers", "oracle"}
     for cell in cells:
         pairs = {frozenset((row["first"], row["second"])) for row in report["pairs"] if row["cell"] == cell}
@@ -115,7 +115,7 @@ def test_compare(tmp_path, monkeypatch, dtype):
         (cell, twin) for cell in cells for twin in ("rnn_torch", "rnn_tf") if (cell, twin) != (cells[-1], "rnn_torch")
     }
     assert report["environment"]["versions"].keys() >= {"numpy", "torch", "tensorflow", "keras"}
-    assert "Left out: torch.nn, GRU reset_after=False" in ran.output
+    assert "Left out: torch.nn, GRU v3" in ran.output
     assert "…" not in ran.output  # nothing is cut at 80 columns
     assert max(map(len, ran.output.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == [path]

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 import rnn_tf
 import rnn_torch
-from cases import FORMS
+from rnn_common.cells import CELLS
 from rnn_common.copying import copy_weights
 from rnn_common.packings import MergedBiasesWarning
 from rnn_common.parity.contract import FEW_UNITS, OUTPUT_BOUND, deviation
@@ -29,7 +29,7 @@ DTYPES = ["float64", "float32", "float16", "bfloat16"]
 
 
 def kinds(form, among=KINDS):
-    return [kind for kind in among if kind != "torch.nn" or form != "GRU-reset-before"]
+    return [kind for kind in among if kind != "torch.nn" or form != "GRU v3"]
 
 
 def layer_class(kind, cell, suffix=""):
@@ -39,16 +39,16 @@ def layer_class(kind, cell, suffix=""):
 
 def make(kind, form, structure="1 layer", *, bias=True, dtype="float64", hidden=HIDDEN, **options):
     """A layer or stack, with weights of its own drawing; in Keras, without weights yet."""
-    cell, reset_after = FORMS[form]
+    cell = CELLS[form]
     layers, directions = STRUCTURES[structure]
     package, _, network = kind.partition(" ")
-    if cell == "GRU" and package != "torch.nn":
-        options["reset_after"] = reset_after
+    if package != "torch.nn":
+        options |= cell.options
     if package in ("rnn_torch", "torch.nn"):
         options |= dict(num_layers=layers, bidirectional=directions == 2, batch_first=True)
-        return layer_class(kind, cell)(INPUT, hidden, bias=bias, dtype=getattr(torch, dtype), **options)
+        return layer_class(kind, cell.layer_class)(INPUT, hidden, bias=bias, dtype=getattr(torch, dtype), **options)
     options |= dict(use_bias=bias, return_sequences=True, dtype=dtype)
-    stack = [layer_class(package, cell)(hidden, **options) for _ in range(layers)]
+    stack = [layer_class(package, cell.layer_class)(hidden, **options) for _ in range(layers)]
     if directions == 2:
         stack = [keras.layers.Bidirectional(layer, dtype=dtype) for layer in stack]
     if network:
@@ -57,11 +57,11 @@ def make(kind, form, structure="1 layer", *, bias=True, dtype="float64", hidden=
 
 
 def make_cell(kind, form, *, bias=True):
-    cell, reset_after = FORMS[form]
-    options = dict(reset_after=reset_after) if cell == "GRU" and kind != "torch.nn" else {}
+    cell = CELLS[form]
+    options = {} if kind == "torch.nn" else cell.options
     if kind in ("rnn_torch", "torch.nn"):
-        return layer_class(kind, cell, "Cell")(INPUT, HIDDEN, bias=bias, dtype=torch.float64, **options)
-    return layer_class(kind, cell, "Cell")(HIDDEN, use_bias=bias, dtype="float64", **options)
+        return layer_class(kind, cell.layer_class, "Cell")(INPUT, HIDDEN, bias=bias, dtype=torch.float64, **options)
+    return layer_class(kind, cell.layer_class, "Cell")(HIDDEN, use_bias=bias, dtype="float64", **options)
 
 
 def draw(layer, seed=0):
@@ -145,7 +145,7 @@ def _no_merging():
 
 
 @pytest.mark.parametrize(("structure", "bias"), [*((structure, True) for structure in STRUCTURES), ("both", False)])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 def test_any_layer_or_stack_from_any_other(form, structure, bias):
     """Each target is filled from every source in turn, the first time before it has weights."""
     targets = [make(kind, form, structure, bias=bias) for kind in kinds(form)]
@@ -159,7 +159,7 @@ def test_any_layer_or_stack_from_any_other(form, structure, bias):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 def test_any_cell_from_any_other(form, bias):
     for source_kind, target_kind in itertools.product(kinds(form, PACKAGES), repeat=2):
         source = draw(built(make_cell(source_kind, form, bias=bias)))
@@ -169,7 +169,7 @@ def test_any_cell_from_any_other(form, bias):
 
 
 @pytest.mark.parametrize("kind", PACKAGES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 def test_a_cell_and_a_layer_of_it(form, kind):
     if kind not in kinds(form):
         pytest.skip("torch.nn has no such layer")
@@ -180,7 +180,7 @@ def test_a_cell_and_a_layer_of_it(form, kind):
 
 
 @pytest.mark.parametrize("source_dtype", DTYPES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 def test_any_dtype_from_any_other(form, source_dtype):
     """Of weights that both hold, a float64 layer filled by way of the target computes what one filled straight does."""
     targets = [(make(kind, form, dtype=dtype), dtype) for kind in kinds(form, PACKAGES) for dtype in DTYPES]
@@ -210,7 +210,7 @@ def test_a_narrower_dtype_rounds(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 def test_biases_that_the_source_lacks_are_zero(form, kind):
     if kind not in kinds(form):
         pytest.skip("torch.nn has no such layer")
@@ -347,8 +347,8 @@ def own(x):
 
 @pytest.mark.parametrize(
     ("form", "source", "target"),
-    [(form, *pair) for form in FORMS for pair in itertools.product(["rnn_torch", "torch.nn"], repeat=2)
-     if "torch.nn" not in pair or form != "GRU-reset-before"]
+    [(form, *pair) for form in CELLS for pair in itertools.product(["rnn_torch", "torch.nn"], repeat=2)
+     if "torch.nn" not in pair or form != "GRU v3"]
     + [("GRU", *pair) for pair in itertools.product(PACKAGES, repeat=2)],
 )  # fmt: skip
 def test_where_both_hold_two_biases_both_are_kept(form, source, target):
@@ -364,7 +364,7 @@ def test_where_both_hold_two_biases_both_are_kept(form, source, target):
     assert deviation(run(target), run(source)) <= OUTPUT_BOUND
 
 
-@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU-reset-before"])
+@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU v3"])
 @pytest.mark.parametrize("target", ["rnn_tf", "keras.layers"])
 def test_a_split_that_is_lost_is_warned_of(form, target):
     source = filled("rnn_torch", form, "both")
@@ -425,10 +425,11 @@ def both_ways(kind, form="GRU", **options):
 REFUSED = {
     "cell": (lambda: nn.LSTM(3, 4), lambda: nn.GRU(3, 4), "target should be of the source's cell, LSTM, got GRU"),
     "form": (
-        lambda: filled("rnn_tf", "GRU-reset-before"), lambda: nn.GRU(3, 4),
-        "source's reset_after, False, got True: rnn_torch.GRU, rnn_tf.GRU and keras.layers.GRU take it",
+        lambda: filled("rnn_tf", "GRU v3"), lambda: nn.GRU(3, 4),
+        r"source's cell, GRU v3, got GRU: .*make it by GRU\(reset_after=False\) of rnn_torch, rnn_tf, keras.layers",
     ),
-    "form, Keras": (lambda: nn.GRU(3, 4), lambda: make("keras.layers", "GRU-reset-before"), "reset_after, True, got False"),
+    "form, Keras": (lambda: nn.GRU(3, 4), lambda: make("keras.layers", "GRU v3"),
+        "cell, GRU, got GRU v3: .*GRU\\(\\) of rnn_torch, rnn_tf, torch.nn, keras.layers"),
     "relu": (
         lambda: nn.RNN(3, 4, nonlinearity="relu"), lambda: rnn_torch.SimpleRNN(3, 4),
         "target should have the source's activation, relu, got tanh: .*nonlinearity='tanh' or 'relu'",

@@ -50,7 +50,7 @@ def torch_layer(module, *parameters, **options):
     """A layer of `torch.nn` or `rnn_torch` with these weights; a second set is the backward direction's."""
     first = parameters[0]
     options = {"batch_first": True, "bidirectional": len(parameters) == 2, "dtype": torch.float64} | options
-    layer = torch_class(module, first.cell)(first.input_size, first.hidden_size, **options)
+    layer = torch_class(module, first.cell.layer_class)(first.input_size, first.hidden_size, **options)
     state = {}
     for each, suffix in zip(parameters, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.to_torch(each, suffix)
@@ -60,10 +60,8 @@ def torch_layer(module, *parameters, **options):
 
 def keras_layer(module, parameters, **options):
     """A layer of `keras.layers` or `rnn_tf` with these weights."""
-    if parameters.cell == "GRU":
-        options["reset_after"] = parameters.reset_after
-    options = {"return_sequences": True, "dtype": "float64"} | options
-    layer = getattr(module, parameters.cell)(parameters.hidden_size, **options)
+    options = {"return_sequences": True, "dtype": "float64", **parameters.cell.options, **options}
+    layer = getattr(module, parameters.cell.layer_class)(parameters.hidden_size, **options)
     layer.build((BATCH, TIME, parameters.input_size))
     layer.set_weights(packings.to_keras(parameters))
     return layer
@@ -266,7 +264,7 @@ def test_gru_form(torch_module, keras_module):
     x = sequences()
     v1 = initialise("GRU", INPUT, HIDDEN)
     v1 = Parameters("GRU", {name: array * (name != "b_hn") for name, array in v1.items()})
-    v3 = Parameters("GRU", {name: array for name, array in v1.items() if name != "b_hn"}, reset_after=False)
+    v3 = Parameters("GRU v3", {name: array for name, array in v1.items() if name != "b_hn"})
     expected_v1, expected_v3 = (equations.unroll(form, x).outputs for form in (v1, v3))
     assert not same(expected_v3, expected_v1, 1e-3)
     assert same(run_torch(torch_layer(torch_module, v1), x)[0], expected_v1)
@@ -277,7 +275,7 @@ def test_gru_form(torch_module, keras_module):
 def test_gru_form_of_ours_in_torch():
     with pytest.raises(TypeError, match="reset_after"):
         nn.GRU(INPUT, HIDDEN, reset_after=False)
-    v3 = initialise("GRU", INPUT, HIDDEN, reset_after=False)
+    v3 = initialise("GRU v3", INPUT, HIDDEN)
     ours = torch_layer(rnn_torch, v3, reset_after=False)
     assert same(run_torch(ours, sequences())[0], run_keras(keras_layer(keras.layers, v3), sequences())[0])
 

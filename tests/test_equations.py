@@ -10,7 +10,6 @@ from rnn_common.equations import backpropagate, sigmoid, unroll, unroll_weights
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_common.weights import Parameters, initialise
 
-FORMS = [("SimpleRNN", True), ("LSTM", True), ("GRU", True), ("GRU", False)]
 STEP = 1e-200  # so small that its square vanishes: the derivative has no truncation error and no cancellation
 
 
@@ -18,20 +17,20 @@ def sigma(a):
     return 1 / (1 + np.exp(-a))
 
 
-@pytest.fixture(params=FORMS, ids=lambda form: f"{form[0]}-{'after' if form[1] else 'before'}")
+@pytest.fixture(params=CELLS)
 def form(request):
     return request.param
 
 
-def scalar(cell, reset_after, **weights):
+def scalar(cell, **weights):
     """A layer of width 1 with every weight given or 0."""
-    full = initialise(cell, 1, 1, reset_after=reset_after, scale=0)
+    full = initialise(cell, 1, 1, scale=0)
     given = {name: np.full(array.shape, weights.get(name, 0.0)) for name, array in full.items()}
-    return Parameters(cell, given, reset_after)
+    return Parameters(cell, given)
 
 
 def test_simple_rnn_is_the_equation():
-    p = scalar("SimpleRNN", True, W_xh=0.5, W_hh=-0.25, b_h=0.125)
+    p = scalar("SimpleRNN", W_xh=0.5, W_hh=-0.25, b_h=0.125)
     h = unroll(p, [[[2.0]]], [[[3.0]]]).outputs.item()
     assert h == pytest.approx(np.tanh(-0.25 * 3 + 0.5 * 2 + 0.125), abs=1e-16)
 
@@ -44,30 +43,29 @@ def test_lstm_is_the_equations():
     f = sigma(0.2 * x + 0.6 * h + 0.25)
     o = sigma(0.3 * x - 0.7 * h + 0.35)
     c_t = f * c + i * np.tanh(0.4 * x + 0.8 * h + 0.45)
-    run = unroll(scalar("LSTM", True, **values), [[[x]]], [[[h]], [[c]]])
+    run = unroll(scalar("LSTM", **values), [[[x]]], [[[h]], [[c]]])
     assert run.final[0].item() == pytest.approx(o * np.tanh(c_t), abs=1e-15)
     assert run.final[1].item() == pytest.approx(c_t, abs=1e-15)
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_gru_is_the_equations(reset_after):
+@pytest.mark.parametrize("form", ["GRU", "GRU v3"])
+def test_gru_is_the_equations(form):
     values = dict(W_ir=0.1, W_iz=0.2, W_in=0.3, W_hr=-0.4, W_hz=0.5, W_hn=0.6, b_r=0.1, b_z=-0.2, b_n=0.3)
-    if reset_after:
+    if form == "GRU":
         values["b_hn"] = 0.7
     x, h = 2.0, 3.0
     r = sigma(0.1 * x - 0.4 * h + 0.1)
     z = sigma(0.2 * x + 0.5 * h - 0.2)
-    recurrent = r * (0.6 * h + 0.7) if reset_after else 0.6 * (r * h)
+    recurrent = r * (0.6 * h + 0.7) if form == "GRU" else 0.6 * (r * h)
     expected = (1 - z) * np.tanh(0.3 * x + 0.3 + recurrent) + z * h
-    run = unroll(scalar("GRU", reset_after, **values), [[[x]]], [[[h]]])
+    run = unroll(scalar(form, **values), [[[x]]], [[[h]]])
     assert run.final[0].item() == pytest.approx(expected, abs=1e-15)
 
 
 def case(form, *, batch=2, time=4, width=3, hidden=5, bias=True, seed=0):
-    cell, reset_after = form
     random = np.random.default_rng(seed)
-    p = initialise(cell, width, hidden, bias=bias, reset_after=reset_after, seed=seed, scale=1.5)
-    state = tuple(random.standard_normal((batch, hidden)) for _ in CELLS[cell].states)
+    p = initialise(form, width, hidden, bias=bias, seed=seed, scale=1.5)
+    state = tuple(random.standard_normal((batch, hidden)) for _ in CELLS[form].states)
     d_final = tuple(random.standard_normal((batch, hidden)) for _ in state)
     lengths = random.integers(1, time, batch, endpoint=True)
     return (
@@ -95,10 +93,10 @@ def complex_step(function, array):
 def test_bptt_is_the_derivative(form, bias, batch, time, width, hidden):
     p, x, state, lengths, d_outputs, d_final = case(form, batch=batch, time=time, width=width, hidden=hidden, bias=bias)
     gradients = backpropagate(p, unroll(p, x, state, lengths), d_outputs, d_final, lengths)
-    w = p.kind.weights(**p)
+    w = p.cell.weights(**p)
 
     def loss(w, x, state):
-        run = unroll_weights(p.cell, w, x, state, lengths, reset_after=p.reset_after)
+        run = unroll_weights(p.cell, w, x, state, lengths)
         return (run.outputs * d_outputs).sum() + sum((h * d).sum() for h, d in zip(run.final, d_final, strict=True))
 
     assert deviation(gradients.x, complex_step(lambda a: loss(w, a, state), x)) <= GRADIENT_BOUND
@@ -166,7 +164,7 @@ def test_sigmoid_of_the_extremes():
 
 
 def test_largest_pre_activation():
-    p = scalar("SimpleRNN", True, W_xh=2.0, b_h=1.0)
+    p = scalar("SimpleRNN", W_xh=2.0, b_h=1.0)
     assert unroll(p, [[[3.0], [-5.0]]]).largest_pre_activation == 9.0
 
 
@@ -196,7 +194,7 @@ def test_bad_input(change, error, message):
 
 
 def test_bad_cotangents():
-    p, x, state, lengths, d_outputs, d_final = case(("LSTM", True))
+    p, x, state, lengths, d_outputs, d_final = case("LSTM")
     run = unroll(p, x, state, lengths)
     with pytest.raises(ValueError, match="d_outputs should have shape"):
         backpropagate(p, run, d_outputs[:, :1], d_final, lengths)

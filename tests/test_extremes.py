@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import FORMS
 from rnn_common import twins
 from rnn_common.cells import CELLS
 from rnn_common.parity.case import Case, run_oracle
 from rnn_common.weights import Parameters, initialise
 
-each_form = pytest.mark.parametrize("form", FORMS)
+each_form = pytest.mark.parametrize("form", CELLS)
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 each_dtype = pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 
@@ -26,20 +25,20 @@ HELD = [
     ("LSTM", {"f": [1, 1, 0, 0], "i": 0}, "c_n is c_0, or 0"),
     ("LSTM", {"o": 0}, "h is 0"),
     ("GRU", {"z": [1, 1, 0, 0], "r": 0}, "h is h_0, or h_0 does not matter"),
-    ("GRU-reset-before", {"z": [1, 1, 0, 0], "r": 0}, "h is h_0, or h_0 does not matter"),
+    ("GRU v3", {"z": [1, 1, 0, 0], "r": 0}, "h is h_0, or h_0 does not matter"),
 ]
 
 
 def held(form, gates, hidden=4, width=3):
     """Weights that hold gates at 0 or 1."""
-    cell, reset_after = FORMS[form]
-    drawn = initialise(cell, width, hidden, reset_after=reset_after, seed=2, scale=2)
-    weights, kind = dict(drawn), CELLS[cell]
+    cell = CELLS[form]
+    drawn = initialise(cell, width, hidden, seed=2, scale=2)
+    weights = dict(drawn)
     for gate, value in gates.items():
-        for name in (kind.input_weight(gate), kind.recurrent_weight(gate)):
+        for name in (cell.input_weight(gate), cell.recurrent_weight(gate)):
             weights[name] = np.zeros_like(weights[name])
-        weights[kind.bias(gate)] = np.where(np.broadcast_to(value, hidden), 1e4, -1e4)
-    return Parameters(cell, weights, reset_after)
+        weights[cell.bias(gate)] = np.where(np.broadcast_to(value, hidden), 1e4, -1e4)
+    return Parameters(cell, weights)
 
 
 def run(twin, parameters, state, dtype, engine, steps=50):
@@ -79,7 +78,7 @@ def run(twin, parameters, state, dtype, engine, steps=50):
 def test_gates_at_0_and_1(twin, form, gates, what, engine, dtype):
     parameters = held(form, gates)
     start = 2.0**-20  # which every one of these dtypes holds
-    state = tuple(np.full((2, 4), start) for _ in CELLS[parameters.cell].states)
+    state = tuple(np.full((2, 4), start) for _ in parameters.cell.states)
     (outputs, *final), finite = run(twin, parameters, state, dtype, engine)
     assert finite
     if what == "c_n is c_0, or 0":
@@ -99,8 +98,8 @@ def test_gates_at_0_and_1(twin, form, gates, what, engine, dtype):
     ("form", "gates"),
     [
         (form, {gate: value})
-        for form in FORMS
-        for gate in CELLS[FORMS[form][0]].gates
+        for form in CELLS
+        for gate in CELLS[form].gates
         if gate in ("i", "f", "o", "r", "z")
         for value in (0, 1)
     ],
@@ -110,7 +109,7 @@ def test_gradients_of_gates_at_0_and_1(twin, form, gates, engine):
     """Against the oracle, in float64."""
     parameters = held(form, gates)
     random = np.random.default_rng(6)
-    state = tuple(random.standard_normal((2, 4)) for _ in CELLS[parameters.cell].states)
+    state = tuple(random.standard_normal((2, 4)) for _ in parameters.cell.states)
     case = Case(
         parameters,
         random.standard_normal((2, 6, 3)),
@@ -127,13 +126,13 @@ def test_gradients_of_gates_at_0_and_1(twin, form, gates, engine):
             assert not found.gradients[name].any(), name
 
 
-@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU", "GRU-reset-before"])
+@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU", "GRU v3"])
 @each_engine
 def test_an_infinite_initial_state(form, engine):
     """PyTorch: as nn and the equations have it, inf where the other terms are finite, not NaN."""
     torch = pytest.importorskip("torch")
     twin = twins.get("torch")
-    parameters = initialise(FORMS[form][0], 3, 4, reset_after=FORMS[form][1], seed=1)
+    parameters = initialise(form, 3, 4, seed=1)
     layers = [twin.make(parameters, engine=engine), twin.make(parameters, engine="reference")]
     if twin.has_builtin(parameters):
         layers.append(twin.make(parameters, builtin=True))
@@ -151,7 +150,7 @@ def test_an_infinite_initial_state(form, engine):
 PROGRAM = '''
 import importlib, sys, threading
 import numpy as np
-from cases import FORMS
+from rnn_common.cells import CELLS
 from rnn_common import twins
 from rnn_common.parity.case import make_case
 from rnn_common.weights import initialise
@@ -180,8 +179,8 @@ def at_once(call, layers):
             raise result
     return found
 
-for cell, reset_after in FORMS.values():
-    parameters = initialise(cell, 3, 4, reset_after=reset_after)
+for cell in CELLS:
+    parameters = initialise(cell, 3, 4)
     case = make_case(parameters, np.random.default_rng(0).standard_normal((2, 5, 3)), None)
     layers = [twin.make(parameters, engine=engine) for _ in range(5)]
     found = at_once(lambda layer: twin.run(layer, case), layers)

@@ -15,14 +15,13 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
-from cases import FORMS
+from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from rnn_tf import fused
 
 UNITS, FEATURES, BATCH, TIME = 4, 2, 3, 5
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
 each_name = pytest.mark.parametrize("name", NAMES)
-each_form = pytest.mark.parametrize("form", FORMS)
+each_form = pytest.mark.parametrize("form", CELLS)
 each_engine = pytest.mark.parametrize("engine", list(rnn_tf.ENGINES))
 each_mode = pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 
@@ -33,12 +32,12 @@ def draw(*shape, seed=1):
 
 def make(form, engine, units=UNITS, features=FEATURES, **options):
     """A layer of ours or, with the engine "keras", the built-in one, from the same seed."""
-    cell, reset_after = FORMS[form]
+    cell = CELLS[form]
     options = {"dtype": "float64", "return_sequences": True, "return_state": True, **options}
-    options |= {"reset_after": reset_after} if cell == "GRU" else {}
+    options |= cell.options
     options |= {} if engine == "keras" else {"engine": engine}
     keras.utils.set_random_seed(0)
-    layer = getattr(keras.layers if engine == "keras" else rnn_tf, cell)(
+    layer = getattr(keras.layers if engine == "keras" else rnn_tf, cell.layer_class)(
         units, bias_initializer="random_normal", recurrent_initializer="glorot_normal", **options
     )
     layer.build((None, None, features))
@@ -140,8 +139,8 @@ def graph_of(form, engine, states, rank):
 @pytest.mark.parametrize(
     ("form", "engine", "graph"),
     [
-        *((form, engine, False) for form in FORMS for engine in rnn_tf.ENGINES),
-        *((form, "fused", True) for form in FORMS),
+        *((form, engine, False) for form in CELLS for engine in rnn_tf.ENGINES),
+        *((form, "fused", True) for form in CELLS),
     ],
 )
 @pytest.mark.parametrize("axes", AXES)
@@ -396,7 +395,7 @@ def test_input_of_another_type_and_dropout(name, engine):
 # Gates held at 0 and at 1
 
 TYPES = ["bfloat16", "float16", "float32", "float64"]
-GATES = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n"), "GRU-reset-before": ("z", "r", "n")}
+GATES = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n"), "GRU v3": ("z", "r", "n")}
 
 
 ON, OFF, FREE = 1e4, -1e4, np.nan  # the bias of a gate that is exactly 1, exactly 0, or not held
@@ -433,7 +432,7 @@ def candidate(dtype):
 
 @each_engine
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("form", ["GRU", "GRU-reset-before"])
+@pytest.mark.parametrize("form", ["GRU", "GRU v3"])
 def test_a_gru_holds_its_state_to_the_bit(form, dtype, engine):
     """z = 1: h stays, over 50 steps. z = 0: h is ñ, here tanh(0.25) whatever h was. In a graph, which TensorFlow rewrites."""
     x = tf.cast(draw(3, 50, FEATURES), dtype)
@@ -514,11 +513,11 @@ def gradients_of_1000_steps(form, engine, policy, **options):
 @pytest.mark.parametrize(
     ("form", "policy", "options"),
     [
-        *((form, policy, {}) for form in FORMS for policy in ("mixed_bfloat16", "mixed_float16")),
+        *((form, policy, {}) for form in CELLS for policy in ("mixed_bfloat16", "mixed_float16")),
         ("SimpleRNN", "mixed_float16", {"recurrent_dropout": 1e-9}),  # which `fused` leaves to `reference`
         ("LSTM", "mixed_bfloat16", {"recurrent_dropout": 1e-9}),
         ("GRU", "mixed_bfloat16", {"recurrent_dropout": 1e-9}),
-        ("GRU-reset-before", "mixed_float16", {"recurrent_dropout": 1e-9}),
+        ("GRU v3", "mixed_float16", {"recurrent_dropout": 1e-9}),
     ],
 )
 def test_gradients_of_1000_steps_in_low_precision(form, policy, options):
@@ -585,8 +584,8 @@ def dense_gradients(form, reader):
     ("form", "engine", "graph", "reader"),
     [
         *(("LSTM", "fused", graph, reader) for graph in (False, True) for reader in READERS),
-        *((form, "fused", graph, "tf.gather") for graph in (False, True) for form in FORMS if form != "LSTM"),
-        *((form, "fused", False, "tf.gather_nd") for form in FORMS if form != "LSTM"),
+        *((form, "fused", graph, "tf.gather") for graph in (False, True) for form in CELLS if form != "LSTM"),
+        *((form, "fused", False, "tf.gather_nd") for form in CELLS if form != "LSTM"),
         *(("LSTM", "reference", graph, "tf.gather") for graph in (False, True)),
     ],
 )
@@ -624,7 +623,7 @@ def test_an_activation_without_a_hash(form, engine, which):
     x, valid = draw(3, 5, FEATURES), tf.constant([[True, False, True, True, True]] * 3)
     ours, theirs = make(form, engine, **options), make(form, "keras", **options)
     assert_close(run(ours, x, [], valid), run(theirs, x, [], valid))
-    assert "activations" in fused.leaves(ours.cell.recurrence(x[:, 0], draw(3, UNITS)))
+    assert "activations" in ours.explain(x).refused["fused"]
 
 
 def own_cells(name):
@@ -888,12 +887,12 @@ def name_of(each):
 @pytest.mark.parametrize(
     ("form", "around", "options"),
     [
-        *((form, around, GRAPH) for form in FORMS for around in [*AROUND, in_a_while_loop, in_map_fn, recomputed]),
-        *((form, around, {}) for form in FORMS for around in (in_a_while_loop, recomputed)),
+        *((form, around, GRAPH) for form in CELLS for around in [*AROUND, in_a_while_loop, in_map_fn, recomputed]),
+        *((form, around, {}) for form in CELLS for around in (in_a_while_loop, recomputed)),
         ("LSTM", in_map_fn, {}),
         *((form, vectorized, {}) for form in ("SimpleRNN", "GRU")),
-        *((form, vectorized, GRAPH) for form in ("LSTM", "GRU-reset-before")),
-        *((form, twice, {"jit_compile": True}) for form in FORMS),
+        *((form, vectorized, GRAPH) for form in ("LSTM", "GRU v3")),
+        *((form, twice, {"jit_compile": True}) for form in CELLS),
     ],
     ids=name_of,
 )
@@ -903,7 +902,7 @@ def test_first_derivatives_of_a_graph_around(form, around, options):
 
 @pytest.mark.parametrize(
     ("form", "around", "options"),
-    [("LSTM", twice, GRAPH), *((form, masked, {}) for form in FORMS)],
+    [("LSTM", twice, GRAPH), *((form, masked, {}) for form in CELLS)],
     ids=name_of,
 )
 def test_second_derivatives_of_a_graph_around(form, around, options):
@@ -914,8 +913,8 @@ def test_second_derivatives_of_a_graph_around(form, around, options):
 @pytest.mark.parametrize(
     ("form", "derive"),
     [
-        *((form, forward_mode) for form in FORMS),
-        *((form, derive) for form in ("LSTM", "GRU-reset-before") for derive in (meta_gradient, persistent_tapes)),
+        *((form, forward_mode) for form in CELLS),
+        *((form, derive) for form in ("LSTM", "GRU v3") for derive in (meta_gradient, persistent_tapes)),
     ],
     ids=name_of,
 )
@@ -925,4 +924,4 @@ def test_other_derivatives(form, derive):
 
 def test_jacobians():
     """Of input and weights; those of each sequence by itself are in test_fused_tf."""
-    check_derivatives("GRU-reset-before", "fused", jacobians)
+    check_derivatives("GRU v3", "fused", jacobians)

@@ -9,8 +9,9 @@ from time import sleep
 import numpy as np
 import pytest
 
-from cases import FORMS, make
+from cases import make
 from rnn_common import copying, twins
+from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_common.weights import initialise
 
@@ -24,7 +25,6 @@ def four(parameters):
         parameters.input_size,
         parameters.hidden_size,
         bias=parameters.bias,
-        reset_after=parameters.reset_after,
         scale=0,
     )
     both = [twins.get(name) for name in twins.installed()]
@@ -36,11 +36,11 @@ def four(parameters):
     ]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CELLS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_any_layer_is_filled_from_any_other(form, bias):
-    cell, reset_after = FORMS[form]
-    parameters = initialise(cell, 3, 5, bias=bias, reset_after=reset_after, seed=7)
+    cell = CELLS[form]
+    parameters = initialise(cell, 3, 5, bias=bias, seed=7)
     for i in range(len(four(parameters))):
         for j in range(len(four(parameters))):
             layers = four(parameters)
@@ -174,8 +174,8 @@ def test_weights_that_do_not_fit(twin):
     layer = twin.make(initialise("GRU", 3, 5))
     with pytest.raises(ValueError, match="parameters should be of GRU, got LSTM"):
         twin.write(layer, initialise("LSTM", 3, 5))
-    with pytest.raises(ValueError, match="parameters should be of GRU, got GRU reset_after=False"):
-        twin.write(layer, initialise("GRU", 3, 5, reset_after=False))
+    with pytest.raises(ValueError, match="parameters should be of GRU, got GRU v3"):
+        twin.write(layer, initialise("GRU v3", 3, 5))
     with pytest.raises(ValueError, match="parameters should fill"):
         twin.write(layer, initialise("GRU", 3, 6))
     with pytest.raises(ValueError, match="parameters should fill"):

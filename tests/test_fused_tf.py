@@ -7,12 +7,11 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
-from cases import FORMS
+from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from rnn_tf import fused
-from rnn_tf.engines import choose
+from rnn_tf import unroll
 
-each_form = pytest.mark.parametrize("form", FORMS)
+each_form = pytest.mark.parametrize("form", CELLS)
 each_mode = pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 
 
@@ -21,11 +20,11 @@ def draw(*shape, seed=1):
 
 
 def layer_of(form, units=4, features=3, **options):
-    cell, reset_after = FORMS[form]
+    cell = CELLS[form]
     options = {"dtype": "float64", "return_sequences": True, "return_state": True} | options
-    options |= {"reset_after": reset_after} if cell == "GRU" else {}
+    options |= cell.options
     keras.utils.set_random_seed(0)
-    layer = getattr(rnn_tf, cell)(units, bias_initializer="random_normal", **options)
+    layer = getattr(rnn_tf, cell.layer_class)(units, bias_initializer="random_normal", **options)
     layer.build((None, None, features))
     return layer
 
@@ -71,19 +70,22 @@ def agree(layers, x, **options):
 
 
 def left(form, valid=None, training=False, **options):
-    layer = layer_of(form, **options)
-    recurrence = layer.cell.recurrence(draw(2, 3), draw(2, 4), training)
-    return fused.leaves(recurrence, valid)
+    """Why `fused` does not take a case of a layer, or None."""
+    choice = layer_of(form, **options).explain(draw(2, 5, 3), valid, training)
+    assert choice.engine == ("reference" if choice.refused else "fused")
+    return choice.refused.get("fused")
 
 
 def test_it_is_the_default():
-    assert choose("auto") is fused.fused
-    assert choose("fused") is fused.fused
+    x = draw(2, 5, 3)
+    for name in ("auto", "fused"):
+        assert layer_of("GRU", engine=name).explain(x) == ("fused", {})
+    assert layer_of("GRU", engine="reference").explain(x) == ("reference", {})
 
 
 @each_form
 def test_what_it_takes(form):
-    padded = tf.ones((5, 2, 1), tf.bool)
+    padded = tf.ones((2, 5), tf.bool)
     assert left(form) is None
     assert left(form, padded) is None
     assert left(form, use_bias=False) is None
@@ -94,7 +96,7 @@ def test_what_it_takes(form):
 
 @each_form
 def test_what_it_leaves_to_the_reference(form):
-    padded = tf.ones((5, 2, 1), tf.bool)
+    padded = tf.ones((2, 5), tf.bool)
     assert "dropout" in left(form, training=True, recurrent_dropout=0.5)
     assert left(form, recurrent_dropout=0.5) is None  # outside of training
     assert "activations" in left(form, activation="softsign")
@@ -185,15 +187,14 @@ def test_one_graph_for_all_sizes(form):
 @each_form
 def test_eagerly_layers_share_graphs(form):
     """A graph is traced for a cell, not for each layer: many layers of many sizes take few."""
-    from rnn_tf.kernels import kernel_of
-
     layers = [layer_of(form, units) for units in (2, 3, 4, 5, 6)]
-    kernel = kernel_of(layers[0].cell.recurrence(draw(2, 3), draw(2, 2)))
-    before = kernel.graph_forward.experimental_get_tracing_count()
+    recurrence = layers[0].cell.recurrence(draw(2, 3), draw(2, 2))
+    graphs = unroll._graphs("fused", recurrence.cell, recurrence.activations)
+    before = graphs.forward.experimental_get_tracing_count()
     for layer in layers:
         for batch, time in ((2, 3), (4, 5)):
             layer(draw(batch, time, 3))
-    assert kernel.graph_forward.experimental_get_tracing_count() - before <= 3
+    assert graphs.forward.experimental_get_tracing_count() - before <= 3
 
 
 # Derivatives
@@ -271,9 +272,9 @@ def transforms():
     [
         pytest.param(form, transform, id=f"{transform.__name__}-{form}")
         for transform in transforms()
-        for form in FORMS
+        for form in CELLS
         # Hessians of loops take TensorFlow half a minute each; that of the LSTM is below.
-        if transform.__name__ != "hessian" or form == "GRU-reset-before"
+        if transform.__name__ != "hessian" or form == "GRU v3"
     ],
 )
 def test_transforms(form, transform):

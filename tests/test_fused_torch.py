@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+from functools import partial
 
 import pytest
 
@@ -13,13 +14,15 @@ from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnn_torch
-from cases import FORMS, build, check_against_oracle
+from cases import build, check_against_oracle
 from rnn_common import twins
+from rnn_common.cells import CELLS
 from rnn_common.parity.contract import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from rnn_torch import fused, kernels
-from rnn_torch.engines import choose
+from rnn_torch import unroll
+from rnn_torch.cells import kernel
+from rnn_torch.engines import reference
 
-each_form = pytest.mark.parametrize("form", FORMS)
+each_form = pytest.mark.parametrize("form", CELLS)
 each_layer = pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
 
 
@@ -28,10 +31,10 @@ def draw(*shape, seed=1, dtype=torch.float64):
 
 
 def layer_of(form, *sizes, **options):
-    cell, reset_after = FORMS[form]
-    options = {"dtype": torch.float64} | options | ({"reset_after": reset_after} if cell == "GRU" else {})
+    cell = CELLS[form]
+    options = {"dtype": torch.float64, **options, **cell.options}
     torch.manual_seed(0)
-    return getattr(rnn_torch, cell)(*sizes, **options)
+    return getattr(rnn_torch, cell.layer_class)(*sizes, **options)
 
 
 def flat(nested):
@@ -71,40 +74,49 @@ def both_engines(form, *inputs, sizes=(3, 4), chosen=lambda outputs: outputs, **
 # Which cases it takes
 
 
-def test_it_is_the_default():
-    assert choose("auto") is fused.fused
-    assert choose("fused") is fused.fused
-
-
-def recurrence(name, **options):
+def refused(
+    name, change=lambda recurrence: recurrence, weights=lambda weights: weights, dtype=torch.float64, **options
+):
+    """Why `fused` does not take a case of a layer, or None."""
     layer = getattr(rnn_torch, name)(3, 4, dtype=torch.float64, **options)
-    return layer.recurrence(dtype=torch.float64)
+    state = (draw(2, 4).to(dtype),) * len(layer.cell.states)
+    packed = weights(layer.packed(dtype=torch.float64))
+    choice = unroll.explain("fused", change(layer.recurrence()), packed, draw(5, 2, 3).to(dtype), state)
+    assert choice.engine == ("reference" if choice.refused else "fused")
+    return choice.refused.get("fused")
 
 
-def left(recurrence, dtype=torch.float64):
-    states = 2 if recurrence.cell == "LSTM" else 1
-    return fused.leaves(recurrence, draw(5, 2, 3).to(dtype), (draw(2, 4).to(dtype),) * states)
+def test_it_is_the_default():
+    x = draw(5, 2, 3)
+    for name in ("auto", "fused"):
+        assert layer_of("GRU", 3, 4, engine=name).explain(x) == ("fused", {})
+    assert layer_of("GRU", 3, 4, engine="reference").explain(x) == ("reference", {})
+    packed = torch.nn.utils.rnn.pack_sequence([draw(3, 3)])
+    assert layer_of("LSTM", 3, 4, proj_size=2).explain(packed) == ("reference", {"fused": "a projection"})
 
 
 @each_layer
 def test_what_it_takes(name):
-    assert left(recurrence(name)) is None
-    assert left(recurrence(name, bias=False)) is None
+    assert refused(name) is None
+    assert refused(name, bias=False) is None
 
 
 def test_what_it_leaves_to_the_reference():
-    assert "projection" in left(recurrence("LSTM", proj_size=2))
-    assert left(recurrence("SimpleRNN", nonlinearity="relu")) is None
+    assert "projection" in refused("LSTM", proj_size=2)
+    assert refused("SimpleRNN", nonlinearity="relu") is None
     for name in ("SimpleRNN", "LSTM", "GRU"):
-        plain = recurrence(name)
-        assert "activation" in left(dataclasses.replace(plain, activation=torch.sin))
-        assert "dropout" in left(dataclasses.replace(plain, masks={"W_hh": torch.ones(2, 4)}))
-        assert "complex" in left(plain, torch.complex128)
+        sines = lambda r: dataclasses.replace(r, activations=(torch.sin, *r.activations[1:]))  # noqa: E731
+        assert "activations other than tanh" in refused(name, sines)
+        assert "dropout" in refused(name, lambda r: dataclasses.replace(r, masks={"W_hh": torch.ones(2, 4)}))
+        assert "complex" in refused(name, dtype=torch.complex128)
         with FlopCounterMode(display=False):
-            assert "watches operations" in left(plain)
-        own = dataclasses.replace(plain, packed=(TwoTensor(*plain.packed[:1] * 2), *plain.packed[1:]))
-        assert "a class with operations of its own" in left(own)
-    assert "σ" in left(dataclasses.replace(recurrence("GRU"), recurrent_activation=torch.tanh))
+            assert "watches operations" in refused(name)
+        own = refused(name, weights=lambda weights: [TwoTensor(weights[0], weights[0]), *weights[1:]])
+        assert "a class with operations of its own" in own
+    assert "sigmoid" in refused("GRU", lambda r: dataclasses.replace(r, activations=(torch.tanh, torch.tanh)))
+    layer = layer_of("LSTM", 3, 4, recurrent_dropout=0.5)
+    assert "dropout" in layer.explain(draw(5, 2, 3)).refused["fused"]
+    assert layer.eval().explain(draw(5, 2, 3)).engine == "fused"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +130,8 @@ def test_what_it_leaves_to_the_reference():
 )
 def test_transforms_go_to_the_reference(transform, monkeypatch):
     seen = []
-    monkeypatch.setattr(fused, "reference", lambda *a: seen.append(1) or rnn_torch.ENGINES["reference"](*a))
+    forward = reference.forward
+    monkeypatch.setattr(reference, "forward", lambda *a, **o: seen.append(1) or forward(*a, **o))
     layer = layer_of("LSTM", 3, 4)
     transform(lambda x: layer(x)[0])(draw(6, 5, 3))
     assert seen
@@ -141,8 +154,8 @@ def test_what_it_leaves_is_run_all_the_same():
 @pytest.mark.parametrize("rows", [1, 6, 7, 10**6])
 def test_the_parts_of_a_sequence_do_not_show(form, rows, monkeypatch):
     """A step at a time, parts of several steps with a shorter last one, everything at once."""
-    monkeypatch.setattr(kernels, "ROWS", rows)
-    monkeypatch.setattr(kernels, "CACHED", 0)
+    monkeypatch.setattr(kernel, "ROWS", rows)
+    monkeypatch.setattr(kernel, "CACHED", 0)
     state = [draw(1, 3, 4, seed=5), draw(1, 3, 4, seed=6)][: 2 if form == "LSTM" else 1]
     both_engines(form, draw(11, 3, 3), *state)
     layer = layer_of(form, 3, 4)
@@ -157,8 +170,8 @@ def test_the_parts_of_a_sequence_do_not_show(form, rows, monkeypatch):
 @pytest.mark.parametrize("hidden", [5, 33])
 def test_every_memory_layout(form, batch, hidden):
     """Below, at and above the batch from which features are stored first, and with a batch above the width."""
-    cell, reset_after = FORMS[form]
-    check_against_oracle(twins.get("torch"), build(cell, reset_after, batch, 6, 3, hidden, None), "fused")
+    cell = CELLS[form]
+    check_against_oracle(twins.get("torch"), build(cell, batch, 6, 3, hidden, None), "fused")
 
 
 @each_form
@@ -232,22 +245,20 @@ LENGTHS = {
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
 def test_packed_sequences_are_each_run_alone(form, lengths, reverse, rows, monkeypatch):
     """What comes of a packed batch, and its gradients, against one sequence after the other; in parts of any size."""
-    monkeypatch.setattr(kernels, "ROWS", rows)
-    monkeypatch.setattr(kernels, "CACHED", 0)
+    monkeypatch.setattr(kernel, "ROWS", rows)
+    monkeypatch.setattr(kernel, "CACHED", 0)
     layer = layer_of(form, 3, 4)
     sequences = [draw(length, 3, seed=i).requires_grad_() for i, length in enumerate(LENGTHS[lengths])]
     state = tuple(draw(len(sequences), 4, seed=20 + i).requires_grad_() for i in range(2 if form == "LSTM" else 1))
     wanted = [*sequences, *state, *layer.parameters()]
     results = []
-    for engine in rnn_torch.ENGINES.values():
+    for engine in rnn_torch.ENGINES:
         x, batch_sizes, _, _ = nn.utils.rnn.pack_sequence(sequences)
-        history, final = engine(layer.recurrence(), x, state, batch_sizes, reverse, True)
+        run = partial(unroll.unroll, engine, layer.recurrence(), layer.packed())
+        history, final = run(x, state, batch_sizes, reverse, True)
         steps = [nn.utils.rnn.unpack_sequence(PackedSequence(h, batch_sizes)) for h in history]
         results.append([*flat(steps), *final])
-    alone = [
-        engine(layer.recurrence(), x[:, None], tuple(h[i : i + 1] for h in state), None, reverse, True)
-        for i, x in enumerate(sequences)
-    ]
+    alone = [run(x[:, None], tuple(h[i : i + 1] for h in state), None, reverse, True) for i, x in enumerate(sequences)]
     histories, finals = zip(*alone, strict=True)
     expected = [h.squeeze(1) for each in zip(*histories, strict=True) for h in each]
     expected += [torch.cat(each) for each in zip(*finals, strict=True)]
@@ -271,7 +282,7 @@ def test_what_follows_a_sequence_that_is_not_finite(form, bad):
         assert_close(longest, layer(sequences[0])[0], OUTPUT_BOUND)
     alone = layer_of(form, 3, 4)
     alone(sequences[0])[0][3:].sum().backward()
-    if form == "GRU-reset-before":  # which nn lacks
+    if form == "GRU v3":  # which nn lacks
         return
     found, expected = [p.grad for p in layer.parameters()], [p.grad for p in alone.parameters()]
     theirs = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[form](3, 4, dtype=torch.float64)
@@ -383,7 +394,7 @@ def test_it_keeps_what_the_backward_pass_needs_and_no_more(form):
         output, _ = layer(x)
     given = [x, *layer.parameters()]
     own = sum(size for pointer, size in kept.items() if pointer not in {t.untyped_storage().data_ptr() for t in given})
-    blocks = {"SimpleRNN": 1, "LSTM": 6, "GRU": 5, "GRU-reset-before": 4}[form]
+    blocks = {"SimpleRNN": 1, "LSTM": 6, "GRU": 5, "GRU v3": 4}[form]
     assert own == pytest.approx(blocks * time * batch * hidden, rel=0.05)
     assert output.shape == (time, batch, hidden)
 
@@ -460,9 +471,9 @@ def test_the_operation_is_well_formed(form, batch, keep):
     """PyTorch's own check: schema, shapes and strides as promised, gradients as registered."""
     layer = layer_of(form, 3, 24)
     recurrence = layer.recurrence()
-    packed = [p.detach().requires_grad_(keep) for p in recurrence.packed]
+    packed = [p.detach().requires_grad_(keep) for p in layer.packed()]
     state = [draw(batch, 24, seed=i) for i in range(2 if form == "LSTM" else 1)]
-    signature = (recurrence.cell, recurrence.reset_after, False, False, keep)
+    signature = (recurrence.cell.name, " ".join(recurrence.cell.activations), False, keep)
     checks = ["test_schema", "test_faketensor"] + (["test_autograd_registration"] if keep else [])
     packed_data = (draw(2 * batch - 1, 3), torch.tensor([batch, batch - 1]))  # of which every state is kept
     for x, batch_sizes in [(draw(5, batch, 3), None)] + [packed_data] * keep:

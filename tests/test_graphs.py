@@ -9,7 +9,6 @@ import importlib
 import numpy as np
 import pytest
 
-from cases import FORMS
 from rnn_common import twins
 from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, deviation
@@ -31,7 +30,7 @@ NAMES = (
     "the_last_state",
 )
 
-each_form = pytest.mark.parametrize("form", FORMS)
+each_form = pytest.mark.parametrize("form", CELLS)
 each_graph = pytest.mark.parametrize("name", NAMES)
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 
@@ -42,10 +41,10 @@ def graphs(twin):
 
 def given(form):
     """Weights, an input, and how many states there are."""
-    cell, reset_after = FORMS[form]
-    parameters = initialise(cell, WIDTH, WIDTH, reset_after=reset_after, seed=3)
+    cell = CELLS[form]
+    parameters = initialise(cell, WIDTH, WIDTH, seed=3)
     x = np.random.default_rng(4).standard_normal((2, 6, WIDTH))
-    return parameters, x, len(CELLS[cell].states)
+    return parameters, x, len(cell.states)
 
 
 def assert_close(found, expected, scale=1.0):

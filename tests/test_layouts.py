@@ -11,7 +11,6 @@ from rnn_common.equations import unroll
 from rnn_common.packings import MergedBiasesWarning
 from rnn_common.weights import initialise
 
-FORMS = [("SimpleRNN", True), ("LSTM", True), ("GRU", True), ("GRU", False)]
 LAYOUTS = {
     "torch": (packings.to_torch, packings.from_torch),
     "keras": (packings.to_keras, packings.from_keras),
@@ -20,18 +19,18 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("cell", "reset_after"), FORMS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_there_and_back_is_exact(layout, cell, reset_after, bias, dtype):
+def test_there_and_back_is_exact(layout, cell, bias, dtype):
     to, back = LAYOUTS[layout]
-    p = initialise(cell, 3, 5, bias=bias, reset_after=reset_after, dtype=dtype)
+    p = initialise(cell, 3, 5, bias=bias, dtype=dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        q = back(cell, to(p), reset_after=reset_after)
+        q = back(cell, to(p))
     assert list(q) == list(p)
     assert q.dtype == dtype
-    assert q.reset_after == reset_after
+    assert q.cell is p.cell
     assert all(np.array_equal(p[name], q[name]) for name in p)
 
 
@@ -64,7 +63,7 @@ def test_keras_gate_order():
         assert np.array_equal(W.T, p[f"W_i{gate}"])
         assert np.array_equal(R.T, p[f"W_h{gate}"])
         assert np.array_equal(b, p[f"b_{gate}"])
-    assert packings.to_keras(initialise("GRU", 3, 5, reset_after=False))[2].shape == (15,)
+    assert packings.to_keras(initialise("GRU v3", 3, 5))[2].shape == (15,)
 
 
 def test_onnx_gate_order():
@@ -76,25 +75,25 @@ def test_onnx_gate_order():
         assert np.array_equal(b, p[f"b_{gate}"])
 
 
-@pytest.mark.parametrize(("cell", "reset_after"), FORMS)
-def test_two_biases_become_one_and_the_function_stays(cell, reset_after):
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_biases_become_one_and_the_function_stays(cell):
     """Reading a packing with two biases keeps their sum, says so, and writing it again gives the same function."""
-    p = initialise(cell, 3, 5, reset_after=reset_after, seed=1)
-    other = initialise(cell, 3, 5, reset_after=reset_after, seed=2)
+    p = initialise(cell, 3, 5, seed=1)
+    other = initialise(cell, 3, 5, seed=2)
     state = packings.to_torch(p)
     recurrent = packings.to_torch(other)["bias_ih_l0"]
     if "b_hn" in p:  # that one stays apart
         recurrent[10:] = state["bias_hh_l0"][10:]
     state["bias_hh_l0"] = recurrent
     with pytest.warns(MergedBiasesWarning, match="were added into one"):
-        merged = packings.from_torch(cell, state, reset_after=reset_after)
-    for gate in p.kind.gates:
-        apart = gate == "n" and reset_after
+        merged = packings.from_torch(cell, state)
+    for gate in p.cell.gates:
+        apart = gate in p.cell.apart
         expected = p[f"b_{gate}"] if apart else p[f"b_{gate}"] + other[f"b_{gate}"]
         assert np.array_equal(merged[f"b_{gate}"], expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = packings.from_torch(cell, packings.to_torch(merged), reset_after=reset_after)
+        again = packings.from_torch(cell, packings.to_torch(merged))
     x = np.random.default_rng(0).standard_normal((2, 4, 3))
     assert np.array_equal(unroll(merged, x).outputs, unroll(again, x).outputs)
 
@@ -113,8 +112,8 @@ def test_keras_and_onnx_merge_too():
 
 def apart(cell, seed=0):
     """Weights with both biases of every gate, and an LSTM's projection."""
-    p = initialise(cell, 3, 5, reset_after=False, seed=seed)
-    weights = dict(p) | {f"b_h{gate}": p[p.kind.bias(gate)] + 1 for gate in p.kind.gates}
+    p = initialise("GRU v3" if cell == "GRU" else cell, 3, 5, seed=seed)
+    weights = dict(p) | {f"b_h{gate}": p[p.cell.bias(gate)] + 1 for gate in p.cell.gates}
     return weights | ({"projection": np.ones((2, 5))} if cell == "LSTM" else {})
 
 
@@ -132,11 +131,11 @@ def test_both_biases_there_and_back(cell):
         assert all(np.array_equal(each[name], weights[name]) for name in weights)
 
 
-@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU v3"])
 def test_one_bias_in_keras_is_the_sum_of_both(cell):
     weights = apart(cell)
     with pytest.warns(MergedBiasesWarning, match=f"two biases of this {cell} were added into one"):
-        found = packings.unpack_keras(cell, packings.pack_keras(cell, weights, reset_after=False))
+        found = packings.unpack_keras(cell, packings.pack_keras(cell, weights))
     kind = CELLS[cell]
     for gate in kind.gates:
         assert np.array_equal(found[kind.bias(gate)], weights[kind.bias(gate)] + weights[f"b_h{gate}"])

@@ -14,7 +14,7 @@ MODEL = Network(Stack("LSTM", 3, 40, bidirectional=True), 2, "sequence")
 def test_models_as_plain_data():
     for model in (
         MODEL,
-        EncoderDecoder(Stack("GRU", 5, 4, embedding=2, reset_after=False), Stack("GRU", 6, 4, embedding=3)),
+        EncoderDecoder(Stack("GRU v3", 5, 4, embedding=2), Stack("GRU", 6, 4, embedding=3)),
     ):
         assert networks.from_dict(json.loads(json.dumps(networks.to_dict(model)))) == model
     for bad in ({}, {"kind": "Network"}, {"kind": "Other"}, networks.to_dict(MODEL) | {"extra": 1}):

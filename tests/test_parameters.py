@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rnn_common.cells import CELLS
 from rnn_common.weights import Parameters, initialise
 
 
@@ -21,7 +22,7 @@ def test_names_and_sizes(cell, names):
 
 
 def test_the_third_form_has_no_recurrent_bias():
-    assert "b_hn" not in initialise("GRU", 3, 5, reset_after=False)
+    assert "b_hn" not in initialise("GRU v3", 3, 5)
 
 
 def test_without_bias():
@@ -58,7 +59,7 @@ def test_some_biases_are_not_enough():
 
 
 def test_unknown_cell():
-    with pytest.raises(ValueError, match="cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'"):
+    with pytest.raises(ValueError, match="cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Elman'"):
         initialise("Elman", 3, 5)
 
 
@@ -79,6 +80,6 @@ def test_initialise_is_uniform_in_its_range_and_seeded():
 
 
 def test_astype():
-    p = initialise("GRU", 3, 5, reset_after=False).astype(np.float32)
+    p = initialise("GRU v3", 3, 5).astype(np.float32)
     assert p.dtype == np.float32
-    assert not p.reset_after
+    assert p.cell is CELLS["GRU v3"]

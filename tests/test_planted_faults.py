@@ -1,27 +1,29 @@
 """The parity suite must notice a wrong layer: each fault is planted in a twin and the check must fail.
 
-The faults go into what both the suite and the users run: the step functions of the engine `reference`, the kernels of the
-engine `fused`, and the mask that any engine is given.
+The faults go into what both the suite and the users run: the step on a cell's page, which the engine `reference` runs, its fast
+form, which the engine `fused` runs, and the mask that any engine is given.
 """
 
-import dataclasses
 import importlib
 
 import numpy as np
 import pytest
 
-from cases import FORMS, check_against_oracle, make
-from rnn_common.cells import CELLS
-from rnn_common.packings import GATE_ORDER
+from cases import check_against_oracle, make
+from rnn_common.cells import CELLS, GRUWeights
 
-FORMS_WITH_GATES = ["LSTM", "GRU", "GRU-reset-before"]
-each_form = pytest.mark.parametrize("form", FORMS)
-each_form_with_gates = pytest.mark.parametrize("form", FORMS_WITH_GATES)
+WITH_GATES = [name for name, cell in CELLS.items() if len(cell.gates) > 1]
+each_form = pytest.mark.parametrize("form", CELLS)
+each_form_with_gates = pytest.mark.parametrize("form", WITH_GATES)
 each_engine = pytest.mark.parametrize("engine", ["reference", "fused"])
 
 
 def room(twin, name):
     return importlib.import_module(f"{twin.package}.{name}")
+
+
+def page(twin, form):
+    return room(twin, "cells.base").PAGES[form]
 
 
 def must_fail(twin, form, engine, shape="ragged"):
@@ -32,11 +34,10 @@ def must_fail(twin, form, engine, shape="ragged"):
 # In `reference`
 
 
-def plant(monkeypatch, twin, cell, change):
+def plant(monkeypatch, twin, form, change):
     """Have a twin's step run on `change(w)`."""
-    steps = room(twin, "cells").STEPS
-    step = steps[cell]
-    monkeypatch.setitem(steps, cell, lambda w, x_t, state, **options: step(change(w), x_t, state, **options))
+    step = page(twin, form).step
+    monkeypatch.setattr(page(twin, form), "step", lambda w, x_t, state, *options: step(change(w), x_t, state, *options))
 
 
 def test_without_a_fault_the_planting_passes(twin, monkeypatch):
@@ -47,45 +48,41 @@ def test_without_a_fault_the_planting_passes(twin, monkeypatch):
 @each_form_with_gates
 @pytest.mark.parametrize("which", ["input_weight", "recurrent_weight", "bias"])
 def test_two_gates_swapped(twin, monkeypatch, form, which):
-    cell = form.partition("-")[0]
-    name = getattr(CELLS[cell], which)
-    first, second = map(name, CELLS[cell].gates[:2])
-    plant(monkeypatch, twin, cell, lambda w: w._replace(**{first: getattr(w, second), second: getattr(w, first)}))
+    name = getattr(CELLS[form], which)
+    first, second = map(name, CELLS[form].gates[:2])
+    plant(monkeypatch, twin, form, lambda w: w._replace(**{first: getattr(w, second), second: getattr(w, first)}))
     must_fail(twin, form, "reference")
 
 
 @each_form
 def test_each_bias_dropped(twin, monkeypatch, form):
-    cell = form.partition("-")[0]
-    for name in CELLS[cell].bias_names(form != "GRU-reset-before"):
+    for name in CELLS[form].biases:
         with monkeypatch.context() as patch:
-            plant(patch, twin, cell, lambda w, name=name: w._replace(**{name: 0.0 * getattr(w, name)}))
+            plant(patch, twin, form, lambda w, name=name: w._replace(**{name: 0.0 * getattr(w, name)}))
             must_fail(twin, form, "reference")
 
 
-@pytest.mark.parametrize("form", ["GRU", "GRU-reset-before"])
+@pytest.mark.parametrize("form", ["GRU", "GRU v3"])
 def test_the_update_gates_complement(twin, monkeypatch, form):
     """z and 1 − z change places: h = z ⊙ ñ + (1 − z) ⊙ h. Since 1 − σ(a) = σ(−a), that is the gate's weights negated."""
 
     def complement(w):
         return w._replace(W_iz=-w.W_iz, W_hz=-w.W_hz, b_z=-w.b_z)
 
-    plant(monkeypatch, twin, "GRU", complement)
+    plant(monkeypatch, twin, form, complement)
     must_fail(twin, form, "reference")
 
 
 def test_the_grus_forms_exchanged(twin, monkeypatch):
-    steps = room(twin, "cells").STEPS
-    step = steps["GRU"]
-    monkeypatch.setitem(steps, "GRU", lambda w, x, h, reset_after, **o: step(w, x, h, reset_after=not reset_after, **o))
-    must_fail(twin, "GRU-reset-before", "reference")
+    step = page(twin, "GRU").step
+    monkeypatch.setattr(page(twin, "GRU v3"), "step", lambda w, *arguments: step(GRUWeights(*w), *arguments))
+    must_fail(twin, "GRU v3", "reference")
 
 
-@pytest.mark.parametrize("form", ["SimpleRNN", "LSTM", "GRU"])
+@each_form
 def test_a_wrong_derivative_alone(twin, monkeypatch, form):
     """Right outputs and a wrong gradient: the derivative with respect to the previous state is cut."""
-    steps = room(twin, "cells").STEPS
-    step = steps[form]
+    step = page(twin, form).step
 
     def detached(state):
         if twin.name == "torch":
@@ -94,7 +91,8 @@ def test_a_wrong_derivative_alone(twin, monkeypatch, form):
 
         return tuple(tf.stop_gradient(h) for h in state)
 
-    monkeypatch.setitem(steps, form, lambda w, x_t, state, **options: step(w, x_t, detached(state), **options))
+    wrong = lambda w, x_t, state, *options: step(w, x_t, detached(state), *options)  # noqa: E731
+    monkeypatch.setattr(page(twin, form), "step", wrong)
     must_fail(twin, form, "reference")
 
 
@@ -102,8 +100,7 @@ def test_a_wrong_derivative_alone(twin, monkeypatch, form):
 
 
 def plant_in_kernels(monkeypatch, twin, change):
-    """Have a twin's kernels run on `change(blocks)`, with `blocks[weight][gate]` of the packed weights."""
-    kernels = room(twin, "kernels")
+    """Have a twin's fast forms run on `change(blocks)`, with `blocks[weight][gate]` of the packed weights."""
 
     def changed(cell, packed):
         if twin.name == "torch":
@@ -114,29 +111,28 @@ def plant_in_kernels(monkeypatch, twin, change):
             import tensorflow as tf
 
             split, join = lambda each, count: tf.split(each, count, -1), lambda blocks: tf.concat(blocks, -1)
-        order = GATE_ORDER["torch" if twin.name == "torch" else "keras"][cell]
+        order = cell.orders["torch" if twin.name == "torch" else "keras"]
         blocks = [dict(zip(order, split(each, len(order)), strict=True)) for each in packed]
         change(blocks)
         return tuple(join([each[gate] for gate in order]) for each in blocks)
 
     if twin.name == "torch":
-        monkeypatch.setattr(
-            room(twin, "fused"),
-            "kernel_of",
-            lambda r: kernels.kernel_of(dataclasses.replace(r, packed=changed(r.cell, r.packed))),
-        )
+        fused = room(twin, "engines.fused")
+        right = fused.make_kernel
+        monkeypatch.setattr(fused, "make_kernel", lambda r, weights: right(r, changed(r.cell, weights)))
         return
-    weights = kernels.Kernel.weights
-    monkeypatch.setattr(kernels.Kernel, "weights", lambda self, packed: weights(self, changed(self.cell, packed)))
-    kernels._kernel.cache_clear()
+    kernel = room(twin, "cells.kernel").Kernel
+    weights = kernel.weights
+    monkeypatch.setattr(kernel, "weights", lambda self, packed: weights(self, changed(self.cell, packed)))
+    room(twin, "unroll")._graphs.cache_clear()
 
 
 @pytest.fixture(autouse=True)
-def fresh_kernels(twin):
-    """TensorFlow's kernels keep their graphs: a test with a planted fault makes its own, and leaves none behind."""
+def fresh_graphs(twin):
+    """TensorFlow's driver keeps graphs: a test with a planted fault makes its own, and leaves none behind."""
     yield
     if twin.name == "tf":
-        room(twin, "kernels")._kernel.cache_clear()
+        room(twin, "unroll")._graphs.cache_clear()
 
 
 def swapped(blocks, *gates):
@@ -153,47 +149,44 @@ def test_without_a_fault_the_planting_in_kernels_passes(twin, monkeypatch, form)
 @each_form_with_gates
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["input_weight", "recurrent_weight", "bias"])
 def test_two_gates_swapped_in_kernels(twin, monkeypatch, form, which):
-    gates = CELLS[form.partition("-")[0]].gates[:2]
+    gates = CELLS[form].gates[:2]
     plant_in_kernels(monkeypatch, twin, lambda blocks: swapped(blocks[which], *gates))
     must_fail(twin, form, "fused")
 
 
 @each_form
 def test_each_bias_dropped_in_kernels(twin, monkeypatch, form):
-    for gate in CELLS[form.partition("-")[0]].gates:
+    for gate in CELLS[form].gates:
         with monkeypatch.context() as patch:
             plant_in_kernels(patch, twin, lambda blocks, gate=gate: blocks[2].update({gate: 0 * blocks[2][gate]}))
             must_fail(twin, form, "fused")
 
 
 def test_the_grus_forms_exchanged_in_kernels(twin, monkeypatch):
-    kernels = room(twin, "kernels")
-    one, other = kernels.GRUKernel, kernels.GRUResetBeforeKernel
-    monkeypatch.setattr(kernels, "GRUKernel", other)
-    monkeypatch.setattr(kernels, "GRUResetBeforeKernel", one)
+    other = page(twin, "GRU").Kernel
     if twin.name == "tf":
-        kernels._kernel.cache_clear()
-    must_fail(twin, "GRU-reset-before", "fused")
+        weights = other.weights
+        other = type("Kernel", (other,), {"weights": lambda self, packed: GRUWeights(*weights(self, packed))})
+        room(twin, "unroll")._graphs.cache_clear()
+    monkeypatch.setattr(page(twin, "GRU v3"), "Kernel", other)
+    must_fail(twin, "GRU v3", "fused")
 
 
-@each_form
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize(("form", "activation"), [(form, f) for form, cell in CELLS.items() for f in cell.activations])
 def test_a_wrong_derivative_in_kernels(twin, monkeypatch, form, activation):
     """Right outputs and wrong gradients: an activation's derivative is a thousandth too large."""
-    if form == "SimpleRNN" and activation == "sigmoid":
-        return
-    kernels = room(twin, "kernels")
+    kernel = room(twin, "cells.kernel")
     if twin.name == "torch":
-        right = getattr(kernels, f"_{activation}_backward")
+        right = getattr(kernel, f"{activation}_backward")
         wrong = lambda *arguments, **options: right(*arguments, **options).mul_(1.001)  # noqa: E731
-        monkeypatch.setattr(kernels, f"_{activation}_backward", wrong)
+        monkeypatch.setattr(kernel, f"{activation}_backward", wrong)
     else:
         import keras
 
         function = getattr(keras.activations, activation)
-        right = kernels.BACKWARD[function]
-        monkeypatch.setitem(kernels.BACKWARD, function, lambda d_y, y: right(d_y, y) * 1.001)
-        kernels._kernel.cache_clear()
+        right = kernel.BACKWARD[function]
+        monkeypatch.setitem(kernel.BACKWARD, function, lambda d_y, y: right(d_y, y) * 1.001)
+        room(twin, "unroll")._graphs.cache_clear()
     must_fail(twin, form, "fused")
 
 
@@ -205,11 +198,11 @@ def test_a_wrong_derivative_in_kernels(twin, monkeypatch, form, activation):
 @pytest.mark.parametrize("shift", [1, -1])
 def test_the_mask_off_by_one(twin, monkeypatch, form, engine, shift):
     """The engine is told that every sequence ends a step late or a step early."""
-    engines = room(twin, "engines").ENGINES
-    right = engines[engine]
+    unroll = room(twin, "unroll")
+    right = unroll.unroll
 
-    def shifted(recurrence, x, state, lengths=None, *args, **options):
-        return right(recurrence, x, state, moved(np.asarray(lengths), shift), *args, **options)
+    def shifted(engine, recurrence, weights, x, state, lengths=None, *args, **options):
+        return right(engine, recurrence, weights, x, state, moved(np.asarray(lengths), shift), *args, **options)
 
     def moved(lengths, shift):
         if twin.name == "tf":  # a mask
@@ -223,5 +216,5 @@ def test_the_mask_off_by_one(twin, monkeypatch, form, engine, shift):
         sizes = [*sizes[:-2], sizes[-2] + 1] if shift < 0 else [*sizes[:2], sizes[2] - 1, *sizes[3:], 1]
         return torch.tensor(sizes)
 
-    monkeypatch.setitem(engines, engine, shifted)
+    monkeypatch.setattr(unroll, "unroll", shifted)
     must_fail(twin, form, engine, "ragged-none-full")

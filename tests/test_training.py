@@ -134,7 +134,7 @@ def test_every_kind_of_model_in_lockstep(kind, cell):
 def test_gru_in_its_other_form_in_lockstep():
     losses = []
     for twin in both():
-        run = make_run("sequence", "GRU", options={"reset_after": False})
+        run = make_run("sequence", "GRU v3")
         twin.train(run)
         losses.append(run.losses)
     assert relative(losses[0], losses[1]) < 1e-9

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from rnn_common.cells import CELLS, form_name
+from rnn_common.cells import Cell
 from rnn_common.parity.case import Array
 from rnn_common.twins import Framework, Part, of
 from rnn_common.weights import Parameters
 
 # What would work, where an option of the target is not the source's.
 WAYS_OUT = {
-    "reset_after": "rnn_torch.GRU, rnn_tf.GRU and keras.layers.GRU take it, torch.nn.GRU has reset_after=True alone",
     "input size": "make the target for inputs of that width",
     "hidden size": "make the target with it: hidden_size in PyTorch, units in Keras",
     "projection": "PyTorch's LSTMs alone have one, proj_size",
@@ -44,9 +43,8 @@ def require_fit(part: Part, parameters: Parameters) -> None:
     Raises:
         ValueError: they are of another cell, form or size, or biases are missing or superfluous.
     """
-    form = form_name(part.cell, part.reset_after)
-    if parameters.form != form:
-        raise ValueError(f"parameters should be of {form}, got {parameters.form}")
+    if parameters.cell is not part.cell:
+        raise ValueError(f"parameters should be of {part.cell.name}, got {parameters.cell.name}")
     got = {"input size": parameters.input_size, "hidden size": parameters.hidden_size, "bias": parameters.bias}
     expected = part.options | {"bias": part.bias}
     for name, value in got.items():
@@ -147,9 +145,9 @@ def _layers(count: int) -> str:
 
 
 def _require_same_function(name: str, source: Part, target: Part) -> None:
-    if source.cell != target.cell:
+    if source.cell is not target.cell:
         raise ValueError(
-            f"{name} should be of the source's cell, {source.cell}, got {target.cell}: no other computes the same"
+            f"{name} should be of the source's cell, {source.cell.name}, got {target.cell.name}: {_how_to_make(source.cell)}"
         )
     for option, expected in source.options.items():
         got = target.options[option]
@@ -161,6 +159,14 @@ def _require_same_function(name: str, source: Part, target: Part) -> None:
         raise ValueError(
             f"{name} should have biases as the source has, got none: bias=True in PyTorch, use_bias=True in Keras"
         )
+
+
+def _how_to_make(cell: Cell) -> str:
+    """Where there are layers of a cell, and what says that they are of it."""
+    builtin = {"torch": "torch.nn", "tf": "keras.layers"}
+    packages = ["rnn_torch", "rnn_tf", *(builtin[name] for name in cell.builtin)]
+    options = ", ".join(f"{name}={value}" for name, value in cell.options.items())
+    return f"no other computes the same, make it by {cell.layer_class}({options}) of {', '.join(packages)}"
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -185,10 +191,9 @@ def _weights(name: str, source: Part, bias: bool) -> dict[str, Array]:
     }
     if wrong := [weight for weight, array in weights.items() if not np.isfinite(array).all()]:
         raise ValueError(f"{name} should have finite weights, got NaN or infinity in {', '.join(wrong)}")
-    kind = CELLS[source.cell]
     if bias and not source.bias:
-        hidden = len(weights[kind.input_weight(kind.gates[0])])
-        weights |= {kind.bias(gate): np.zeros(hidden, np.float32) for gate in kind.gates}
+        hidden = len(weights[source.cell.input_matrices[0]])
+        weights |= {name: np.zeros(hidden, np.float32) for name in source.cell.biases}
     return weights
 
 

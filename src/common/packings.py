@@ -2,8 +2,8 @@
 
 | packing | SimpleRNN | LSTM | GRU | matrices | biases |
 | --- | --- | --- | --- | --- | --- |
-| torch | h | i f c̃ o | r z ñ | `(gates · hidden, input)` | two, added; of a GRU with `reset_after` `b_hn` is apart |
-| keras | h | i f c̃ o | z r ñ | transposed: `(input, gates · hidden)` | one; of a GRU with `reset_after` `(2, …)` |
+| torch | h | i f c̃ o | r z ñ | `(gates · hidden, input)` | two, added; of a GRU `b_hn` is apart, of its third form added |
+| keras | h | i f c̃ o | z r ñ | transposed: `(input, gates · hidden)` | one; of a GRU `(2, …)`, of its third form one |
 | onnx | h | i o f c̃ | z r ñ | `(1, gates · hidden, input)` | one array, input biases then recurrent |
 
 Where a packing holds two biases that are added, the container holds their sum. Reading such a packing and writing it
@@ -19,23 +19,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CELLS, CellName, Weights
-from rnn_common.checks import one_of
+from rnn_common.cells import Cell, Packing, cell_of
 from rnn_common.weights import Parameters
 
-Layout = Literal["torch", "keras", "onnx"]
 Array = NDArray[Any]
-
-GATE_ORDER: dict[Layout, dict[CellName, tuple[str, ...]]] = {
-    "torch": {"SimpleRNN": ("h",), "LSTM": ("i", "f", "c", "o"), "GRU": ("r", "z", "n")},
-    "keras": {"SimpleRNN": ("h",), "LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "n")},
-    "onnx": {"SimpleRNN": ("h",), "LSTM": ("i", "o", "f", "c"), "GRU": ("z", "r", "n")},
-}
 
 
 class MergedBiasesWarning(UserWarning):
@@ -43,8 +35,8 @@ class MergedBiasesWarning(UserWarning):
 
 
 def by_gate(
-    layout: Layout,
-    cell: CellName,
+    packing: Packing,
+    cell: Cell,
     input_blocks: Sequence[Any],
     recurrent_blocks: Sequence[Any],
     bias_blocks: Sequence[Any] = (),
@@ -53,24 +45,24 @@ def by_gate(
     """Name the blocks of a packing, one a gate and in the packing's order, after their gates. Arrays of any framework.
 
     Args:
-        layout: `"torch"`, `"keras"` or `"onnx"`.
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        packing: `"torch"`, `"keras"` or `"onnx"`.
+        cell: the cell, or its name in `rnn_common.cells.CELLS`.
         input_blocks: the matrices that multiply the input.
         recurrent_blocks: the matrices that multiply the hidden state.
         bias_blocks: the biases, or none.
         recurrent_bias: `b_hn`, where there is one.
     """
-    kind, order = CELLS[cell], GATE_ORDER[layout][cell]
-    named = {kind.input_weight(gate): block for gate, block in zip(order, input_blocks, strict=True)}
-    named |= {kind.recurrent_weight(gate): block for gate, block in zip(order, recurrent_blocks, strict=True)}
+    order = cell.orders[packing]
+    named = {cell.input_weight(gate): block for gate, block in zip(order, input_blocks, strict=True)}
+    named |= {cell.recurrent_weight(gate): block for gate, block in zip(order, recurrent_blocks, strict=True)}
     if bias_blocks:
-        named |= {kind.bias(gate): block for gate, block in zip(order, bias_blocks, strict=True)}
+        named |= {cell.bias(gate): block for gate, block in zip(order, bias_blocks, strict=True)}
     return named | recurrent_bias
 
 
-def weights_by_gate(layout: Layout, cell: CellName, *blocks: Sequence[Any], **recurrent_bias: Any) -> Weights:
+def weights_by_gate(packing: Packing, cell: Cell, *blocks: Sequence[Any], **recurrent_bias: Any) -> Any:
     """`by_gate` as the named tuple that the equations are written in; absent biases are 0."""
-    return CELLS[cell].weights(**by_gate(layout, cell, *blocks, **recurrent_bias))
+    return cell.weights(**by_gate(packing, cell, *blocks, **recurrent_bias))
 
 
 def _split(array: Array, gates: int, argument: str, axis: int = 0) -> list[Array]:
@@ -87,46 +79,46 @@ def _require(argument: str, array: Any, ndim: int) -> Array:
 
 
 def _stack(
-    layout: Layout, cell: CellName, weights: Mapping[str, Array]
+    packing: Packing, cell: Cell, weights: Mapping[str, Array]
 ) -> tuple[Array, Array, Array | None, Array | None]:
     """Input matrices, recurrent matrices, input biases and recurrent biases, stacked along the first axis.
 
     A gate without a recurrent bias has zeros there.
     """
-    kind, order = CELLS[cell], GATE_ORDER[layout][cell]
-    W = np.concatenate([weights[kind.input_weight(gate)] for gate in order])
-    R = np.concatenate([weights[kind.recurrent_weight(gate)] for gate in order])
-    if kind.bias(order[0]) not in weights:
+    order = cell.orders[packing]
+    W = np.concatenate([weights[cell.input_weight(gate)] for gate in order])
+    R = np.concatenate([weights[cell.recurrent_weight(gate)] for gate in order])
+    if cell.bias(order[0]) not in weights:
         return W, R, None, None
-    biases = [weights[kind.bias(gate)] for gate in order]
+    biases = [weights[cell.bias(gate)] for gate in order]
     recurrent = [weights.get(f"b_h{gate}", np.zeros_like(b)) for gate, b in zip(order, biases, strict=True)]
     return W, R, np.concatenate(biases), np.concatenate(recurrent)
 
 
-def _warn_of_merged_biases(cell: CellName, stacklevel: int) -> None:
+def _warn_of_merged_biases(cell: Cell, stacklevel: int) -> None:
     warnings.warn(
-        f"the two biases of this {cell} were added into one: the function is the same, the split is lost",
+        f"the two biases of this {cell.name} were added into one: the function is the same, the split is lost",
         MergedBiasesWarning,
         stacklevel=stacklevel + 1,
     )
 
 
 def _merge_biases(
-    layout: Layout, cell: CellName, reset_after: bool, b: Array | None, b_h: Array | None, stacklevel: int = 4
+    packing: Packing, cell: Cell, b: Array | None, b_h: Array | None, stacklevel: int = 4
 ) -> dict[str, Array]:
     """The container's biases from a packing's two: their sum, but for `b_hn`, which stays apart."""
     if b is None or b_h is None:
         return {}
-    order = GATE_ORDER[layout][cell]
+    order = cell.orders[packing]
     biases: dict[str, Array] = {}
     merged = False
     for gate, b_gate, b_h_gate in zip(
         order, _split(b, len(order), "input bias"), _split(b_h, len(order), "recurrent bias"), strict=True
     ):
-        if gate == "n" and reset_after:
-            biases |= {"b_n": b_gate, "b_hn": b_h_gate}
+        if gate in cell.apart:
+            biases |= {cell.bias(gate): b_gate, f"b_h{gate}": b_h_gate}
         else:
-            biases[CELLS[cell].bias(gate)] = b_gate + b_h_gate
+            biases[cell.bias(gate)] = b_gate + b_h_gate
             merged = merged or bool(np.any(b_h_gate))
     if merged:
         _warn_of_merged_biases(cell, stacklevel)
@@ -141,8 +133,9 @@ def to_torch(parameters: Parameters, suffix: str = "_l0") -> dict[str, Array]:
     return pack_torch(parameters.cell, parameters, suffix)
 
 
-def pack_torch(cell: CellName, weights: Mapping[str, Array], suffix: str = "_l0") -> dict[str, Array]:
+def pack_torch(cell: Cell | str, weights: Mapping[str, Array], suffix: str = "_l0") -> dict[str, Array]:
     """Arrays by the document's names, both biases apart, arranged as `to_torch` does; see `unpack_torch`."""
+    cell = cell_of(cell)
     W, R, b, b_h = _stack("torch", cell, weights)
     state = {f"weight_ih{suffix}": W, f"weight_hh{suffix}": R}
     if b is not None:
@@ -150,15 +143,12 @@ def pack_torch(cell: CellName, weights: Mapping[str, Array], suffix: str = "_l0"
     return state | ({f"weight_hr{suffix}": weights["projection"]} if "projection" in weights else {})
 
 
-def from_torch(
-    cell: CellName, state: Mapping[str, Any], *, reset_after: bool = True, suffix: str = "_l0"
-) -> Parameters:
+def from_torch(cell: Cell | str, state: Mapping[str, Any], *, suffix: str = "_l0") -> Parameters:
     """Read one layer and direction of a PyTorch `state_dict` (of arrays).
 
     Args:
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        cell: the cell, or its name in `rnn_common.cells.CELLS`.
         state: `weight_ih{suffix}`, `weight_hh{suffix}` and, both or neither, `bias_ih{suffix}`, `bias_hh{suffix}`.
-        reset_after: the form of the GRU. Default True, PyTorch's.
         suffix: of the names: `"_l0"` (default), `"_l1_reverse"`, …, `""` for a cell.
 
     Raises:
@@ -167,26 +157,27 @@ def from_torch(
     Warns:
         MergedBiasesWarning: the two biases were added and the recurrent one was not zero.
     """
-    one_of("cell", cell, list(CELLS))
+    cell = cell_of(cell)
     names = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
     if f"bias_ih{suffix}" in state or f"bias_hh{suffix}" in state:
         names += [f"bias_ih{suffix}", f"bias_hh{suffix}"]
     if missing := [name for name in names if name not in state]:
         raise ValueError(f"state should hold {', '.join(names)}, but lacks {', '.join(missing)}")
     arrays = [_require(name, state[name], 2 if name.startswith("weight") else 1) for name in names]
-    gates = len(CELLS[cell].gates)
+    gates = len(cell.gates)
     W, R = (_split(array, gates, name) for array, name in zip(arrays[:2], names, strict=False))
     blocks = by_gate("torch", cell, W, R)
     b, b_h = arrays[2:] if len(arrays) == 4 else (None, None)
-    return Parameters(cell, blocks | _merge_biases("torch", cell, reset_after, b, b_h), reset_after)
+    return Parameters(cell, blocks | _merge_biases("torch", cell, b, b_h))
 
 
-def unpack_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
+def unpack_torch(cell: Cell | str, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
     """Arrays packed as `from_torch` expects them, weights or gradients, by the document's names and both biases apart.
 
     The recurrent biases are `b_hi` and so on, an LSTM's `weight_hr` is `projection` (`W_hr` is a GRU's).
     """
-    gates = len(CELLS[cell].gates)
+    cell = cell_of(cell)
+    gates = len(cell.gates)
     W, R = (np.split(np.asarray(state[f"weight_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
     projection = {"projection": np.asarray(state[f"weight_hr{suffix}"])} if f"weight_hr{suffix}" in state else {}
     if f"bias_ih{suffix}" not in state:
@@ -195,7 +186,7 @@ def unpack_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0
     return by_gate("torch", cell, W, R, b, **_recurrent_bias_names("torch", cell, b_h)) | projection
 
 
-def gradients_from_torch(cell: CellName, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
+def gradients_from_torch(cell: Cell | str, state: Mapping[str, Any], *, suffix: str = "_l0") -> dict[str, Array]:
     """Gradients by the document's names, from arrays packed as `from_torch` expects them.
 
     Of two biases that are added each has the gradient of the sum; both are reported, as `b_i` and `b_hi`, so that
@@ -204,8 +195,8 @@ def gradients_from_torch(cell: CellName, state: Mapping[str, Any], *, suffix: st
     return unpack_torch(cell, state, suffix=suffix)
 
 
-def _recurrent_bias_names(layout: Layout, cell: CellName, blocks: Sequence[Array]) -> dict[str, Array]:
-    return {f"b_h{gate}": block for gate, block in zip(GATE_ORDER[layout][cell], blocks, strict=True)}
+def _recurrent_bias_names(packing: Packing, cell: Cell, blocks: Sequence[Array]) -> dict[str, Array]:
+    return {f"b_h{gate}": block for gate, block in zip(cell.orders[packing], blocks, strict=True)}
 
 
 # Keras
@@ -213,33 +204,33 @@ def _recurrent_bias_names(layout: Layout, cell: CellName, blocks: Sequence[Array
 
 def to_keras(parameters: Parameters) -> list[Array]:
     """What `get_weights()` of `keras.layers.SimpleRNN`, `LSTM` or `GRU` (or of a cell) holds: kernel, recurrent kernel, bias."""
-    return pack_keras(parameters.cell, parameters, parameters.reset_after)
+    return pack_keras(parameters.cell, parameters)
 
 
-def pack_keras(cell: CellName, weights: Mapping[str, Array], reset_after: bool = True) -> list[Array]:
+def pack_keras(cell: Cell | str, weights: Mapping[str, Array]) -> list[Array]:
     """Arrays by the document's names, both biases apart, arranged as `to_keras` does; see `unpack_keras`.
 
     Warns:
         MergedBiasesWarning: the packing has one bias, and the recurrent ones are not zero.
     """
+    cell = cell_of(cell)
     W, R, b, b_h = _stack("keras", cell, weights)
     arrays = [np.ascontiguousarray(W.T), np.ascontiguousarray(R.T)]
     if b is None or b_h is None:
         return arrays
-    if cell == "GRU" and reset_after:
+    if cell.apart:
         return [*arrays, np.stack([b, b_h])]
     if np.any(b_h):
         _warn_of_merged_biases(cell, stacklevel=4)
     return [*arrays, b + b_h]
 
 
-def from_keras(cell: CellName, weights: Sequence[Any], *, reset_after: bool = True) -> Parameters:
+def from_keras(cell: Cell | str, weights: Sequence[Any]) -> Parameters:
     """Read `get_weights()` of a Keras layer or cell.
 
     Args:
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        cell: the cell, or its name in `rnn_common.cells.CELLS`.
         weights: kernel, recurrent kernel and, if there is one, bias.
-        reset_after: the form of the GRU. Default True, Keras's.
 
     Raises:
         ValueError: not two or three arrays, a misshapen array, or what `Parameters` raises.
@@ -247,26 +238,25 @@ def from_keras(cell: CellName, weights: Sequence[Any], *, reset_after: bool = Tr
     Warns:
         MergedBiasesWarning: a GRU's two biases of r and z were added and the recurrent ones were not zero.
     """
-    one_of("cell", cell, list(CELLS))
+    cell = cell_of(cell)
     if len(weights) not in (2, 3):
         raise ValueError(f"weights should be kernel, recurrent_kernel and perhaps bias, got {len(weights)} arrays")
-    double = cell == "GRU" and reset_after
+    double = bool(cell.apart)
     W, R = _keras_blocks(cell, weights)
     if len(weights) == 2:
-        return Parameters(cell, by_gate("keras", cell, W, R), reset_after)
+        return Parameters(cell, by_gate("keras", cell, W, R))
     bias = _require("bias", weights[2], 2 if double else 1)
     if double and len(bias) != 2:
         raise ValueError(f"bias should have shape (2, 3 · hidden) with reset_after, got {bias.shape}")
     b, b_h = bias if double else (bias, np.zeros_like(bias))
-    return Parameters(
-        cell, by_gate("keras", cell, W, R) | _merge_biases("keras", cell, reset_after, b, b_h), reset_after
-    )
+    return Parameters(cell, by_gate("keras", cell, W, R) | _merge_biases("keras", cell, b, b_h))
 
 
-def unpack_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
+def unpack_keras(cell: Cell | str, weights: Sequence[Any]) -> dict[str, Array]:
     """Arrays packed as `from_keras` expects them, weights or gradients, by the document's names and both biases apart."""
+    cell = cell_of(cell)
     W, R = _keras_blocks(cell, weights)
-    gates = len(CELLS[cell].gates)
+    gates = len(cell.gates)
     if len(weights) == 2:
         return by_gate("keras", cell, W, R)
     bias = np.asarray(weights[2])
@@ -276,13 +266,13 @@ def unpack_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
     return by_gate("keras", cell, W, R, b, **_recurrent_bias_names("keras", cell, b_h))
 
 
-def gradients_from_keras(cell: CellName, weights: Sequence[Any]) -> dict[str, Array]:
+def gradients_from_keras(cell: Cell | str, weights: Sequence[Any]) -> dict[str, Array]:
     """Gradients by the document's names, from arrays packed as `from_keras` expects them; see `gradients_from_torch`."""
     return unpack_keras(cell, weights)
 
 
-def _keras_blocks(cell: CellName, weights: Sequence[Any]) -> list[list[Array]]:
-    gates = len(CELLS[cell].gates)
+def _keras_blocks(cell: Cell, weights: Sequence[Any]) -> list[list[Array]]:
+    gates = len(cell.gates)
     names = ("kernel", "recurrent_kernel")
     return [
         [block.T for block in _split(_require(name, array, 2), gates, name, axis=1)]
@@ -293,6 +283,15 @@ def _keras_blocks(cell: CellName, weights: Sequence[Any]) -> list[list[Array]]:
 # ONNX
 
 
+# The operator of each cell, and its attributes.
+ONNX_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SimpleRNN": ("RNN", {}),
+    "LSTM": ("LSTM", {}),
+    "GRU": ("GRU", {"linear_before_reset": 1}),
+    "GRU v3": ("GRU", {"linear_before_reset": 0}),
+}
+
+
 def to_onnx(parameters: Parameters) -> dict[str, Array]:
     """The inputs W, R and B of the ONNX operators RNN, LSTM and GRU (one direction)."""
     W, R, b, b_h = _stack("onnx", parameters.cell, parameters)
@@ -301,13 +300,12 @@ def to_onnx(parameters: Parameters) -> dict[str, Array]:
     return {"W": W[None], "R": R[None], "B": np.concatenate([b, cast(Array, b_h)])[None]}
 
 
-def from_onnx(cell: CellName, tensors: Mapping[str, Any], *, reset_after: bool = True) -> Parameters:
+def from_onnx(cell: Cell | str, tensors: Mapping[str, Any]) -> Parameters:
     """Read the inputs W, R and, if there is one, B of an ONNX operator of one direction.
 
     Args:
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        cell: the cell, or its name in `rnn_common.cells.CELLS`.
         tensors: `W (1, gates · hidden, input)`, `R (1, gates · hidden, hidden)`, `B (1, 2 · gates · hidden)`.
-        reset_after: the operator's `linear_before_reset`. Default True.
 
     Raises:
         ValueError: a missing or misshapen array, or what `Parameters` raises.
@@ -315,14 +313,14 @@ def from_onnx(cell: CellName, tensors: Mapping[str, Any], *, reset_after: bool =
     Warns:
         MergedBiasesWarning: the two biases were added and the recurrent one was not zero.
     """
-    one_of("cell", cell, list(CELLS))
+    cell = cell_of(cell)
     if missing := [name for name in ("W", "R") if name not in tensors]:
         raise ValueError(f"tensors should hold W, R and perhaps B, but lacks {', '.join(missing)}")
     arrays = {name: _require(name, array, 2 if name == "B" else 3) for name, array in tensors.items()}
     if directions := [name for name, array in arrays.items() if len(array) != 1]:
         raise ValueError(f"{directions[0]} should hold one direction, got shape {arrays[directions[0]].shape}")
-    gates = len(CELLS[cell].gates)
+    gates = len(cell.gates)
     W, R = (_split(arrays[name][0], gates, name) for name in ("W", "R"))
     blocks = by_gate("onnx", cell, W, R)
     b, b_h = _split(arrays["B"][0], 2, "B") if "B" in arrays else (None, None)
-    return Parameters(cell, blocks | _merge_biases("onnx", cell, reset_after, b, b_h), reset_after)
+    return Parameters(cell, blocks | _merge_biases("onnx", cell, b, b_h))

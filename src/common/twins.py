@@ -1,6 +1,6 @@
 """The Protocol that each twin implements, in NumPy arrays, and the twins by name.
 
-A twin is reached as `framework.get("torch")` or `framework.get("tf")`, which imports it then and not before. Its layers,
+A twin is reached as `get("torch")` or `get("tf")`, which imports it then and not before. Its layers,
 ours and the framework's own, are opaque here: they are made, filled, read and run by the functions of the Protocol.
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from rnn_common.cells import CellName
+from rnn_common.cells import Cell
 from rnn_common.checks import one_of
 from rnn_common.parity.case import Array, Case, Result, State
 from rnn_common.weights import Parameters
@@ -35,24 +35,19 @@ class Part:
     Attributes:
         layer: what the user made: a layer or cell, or a wrapper or network around it.
         holder: the layer or cell that has the weights.
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        cell: its cell.
         bias: whether there are biases.
-        options: all else that decides the function, by name: sizes, form, activations, directions. None says that it is
+        options: all else that decides the function, by name: sizes, activations, directions. None says that it is
             not decided, as the input size of a layer without weights and the direction of a cell that is run by hand.
         suffix: how PyTorch's names of these weights end, empty for a cell.
     """
 
     layer: Any
     holder: Any
-    cell: CellName
+    cell: Cell
     bias: bool
     options: dict[str, Any]
     suffix: str = ""
-
-    @property
-    def reset_after(self) -> bool:
-        """The form of the GRU, of no meaning to the other cells."""
-        return bool(self.options.get("reset_after", True))
 
 
 class Framework(Protocol):

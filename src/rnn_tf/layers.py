@@ -13,12 +13,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rnn_common.cells import CELLS
-from rnn_tf.cells import (
+from rnn_tf import unroll
+from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
+from rnn_tf.cells.base import (
     PLUGINS,
-    GRUCell,
-    LSTMCell,
-    SimpleRNNCell,
     State,
     Tensor,
     arguments,
@@ -28,7 +26,6 @@ from rnn_tf.cells import (
     common_batch,
     own_equations,
 )
-from rnn_tf.engines import choose
 
 # The arguments of a layer that are not its cell's.
 LAYER_OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "activity_regularizer")
@@ -77,7 +74,7 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         self.engine = kwargs.pop("engine", "auto")
         self.return_all_states = kwargs.pop("return_all_states", False)
         own["return_state"] = own["return_state"] or self.return_all_states
-        choose(self.engine)
+        unroll.check(self.engine)
         if "use_cudnn" in options:  # Not the simple RNN's: in Keras it has none, and `Bidirectional` looks.
             self.use_cudnn = options.pop("use_cudnn")
             if self.use_cudnn not in ("auto", True, False):
@@ -119,8 +116,8 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         recurrence = self.cell.recurrence(sequences[:, 0], initial_state[0], training)
         sequences, state, mask = self._broadcast(sequences, initial_state, mask)
         x, valid = self._time_major(sequences), None if mask is None else self._time_major(mask)
-        history, final = choose(self.engine)(
-            recurrence, x, state, valid, all_states=self.return_all_states, unroll=self.unroll
+        history, final = unroll.unroll(
+            self.engine, recurrence, self.cell.packed(), x, state, valid, self.return_all_states, self.unroll
         )
         outputs = history[0]
         if valid is not None:
@@ -131,11 +128,27 @@ class _Layer(keras.layers.RNN):  # type: ignore[misc]
         every = [tf.transpose(states, (1, 0, 2)) for states in history if self.return_all_states]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [*final, *every]
 
+    def explain(self, sequences: Tensor, mask: Any = None, training: bool | None = False) -> unroll.Choice:
+        """Which engine runs a call, and why not those that were asked before it.
+
+        Args:
+            sequences, mask, training: what the layer is to be called with.
+
+        Returns:
+            The name of the `engine`, and the reasons by name: `refused`.
+        """
+        sequences = as_float("sequences", sequences, self.compute_dtype)
+        h = tf.zeros([tf.shape(sequences)[0], self.units], sequences.dtype)
+        self.cell.reset_dropout_mask(), self.cell.reset_recurrent_dropout_mask()
+        recurrence = self.cell.recurrence(sequences[:, 0], h, training)
+        self.cell.reset_dropout_mask(), self.cell.reset_recurrent_dropout_mask()
+        return unroll.explain(self.engine, recurrence, None if mask is None else as_mask(mask, sequences, self.units))
+
     def _broadcast(
         self, sequences: Tensor, state: Sequence[Tensor], mask: Tensor | None
     ) -> tuple[Tensor, State, Tensor | None]:
         """Sequences, state and mask with one batch for all of them."""
-        operands = {"sequences": sequences} | dict(zip(CELLS[self.cell.cell].states, state, strict=True))
+        operands = {"sequences": sequences} | dict(zip(self.cell.cell.states, state, strict=True))
         if mask is not None:
             mask = operands["mask"] = as_mask(mask, sequences, self.units)
         batch = common_batch(operands)

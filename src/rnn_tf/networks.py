@@ -30,10 +30,10 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         dtype = self.dtype_policy
         embedded = described.embedding
         self.embedding = keras.layers.Embedding(described.inputs, embedded, dtype=dtype) if embedded else None
-        form = {"reset_after": described.reset_after} if described.cell == "GRU" else {}
+        cell = CELLS[described.cell]
         self.layers = [
-            getattr(layers, described.cell)(
-                described.hidden, return_sequences=True, return_state=True, dtype=dtype, **form
+            getattr(layers, cell.layer_class)(
+                described.hidden, return_sequences=True, return_state=True, dtype=dtype, **cell.options
             )
             for _ in range(described.layers)
         ]
@@ -86,9 +86,10 @@ def one_bias(variable: Any, described: networks.Stack) -> Tensor | None:
 
     The equations have one; the second is 0.
     """
-    if variable.name != "bias" or described.cell != "GRU" or not described.reset_after:
+    cell = CELLS[described.cell]
+    if variable.name != "bias" or not cell.apart:
         return None
-    apart = np.arange(3 * described.hidden) >= 2 * described.hidden  # b_hn
+    apart = np.repeat([gate in cell.apart for gate in cell.orders["keras"]], described.hidden)
     return tf.constant(np.stack([np.ones_like(apart), apart]), variable.dtype)
 
 
@@ -211,7 +212,7 @@ def named(network: Any, arrays: Sequence[Array]) -> Weights:
     for prefix, layer, described in _parts(network):
         own = [next(remaining) for _ in layer.trainable_variables]
         if described is not None:
-            read = packings.from_keras(described.cell, own, reset_after=described.reset_after)
+            read = packings.from_keras(described.cell, own)
             found |= {prefix + weight: np.ascontiguousarray(array) for weight, array in read.items()}
         elif isinstance(layer, keras.layers.Embedding):
             found[f"{prefix}E"] = own[0]

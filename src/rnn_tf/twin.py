@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import packings
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import cell_in
 from rnn_common.checks import one_of
 from rnn_common.copying import only_part, require_fit
 from rnn_common.parity.case import Array, Case, Result
@@ -31,13 +31,8 @@ name = "tf"
 package = "rnn_tf"
 builtin_package = "keras.layers"
 
-OURS: dict[CellName, Any] = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
-BUILTIN: dict[CellName, Any] = {
-    "SimpleRNN": keras.layers.SimpleRNN,
-    "LSTM": keras.layers.LSTM,
-    "GRU": keras.layers.GRU,
-}
-CLASSES: dict[CellName, tuple[Any, ...]] = {
+# The classes of each cell's layer and of its cell, ours and the framework's own.
+CLASSES: dict[str, tuple[Any, ...]] = {
     "SimpleRNN": (layers.SimpleRNN, cells.SimpleRNNCell, keras.layers.SimpleRNN, keras.layers.SimpleRNNCell),
     "LSTM": (layers.LSTM, cells.LSTMCell, keras.layers.LSTM, keras.layers.LSTMCell),
     "GRU": (layers.GRU, cells.GRUCell, keras.layers.GRU, keras.layers.GRUCell),
@@ -53,7 +48,7 @@ def engines() -> tuple[str, ...]:
 
 
 def has_builtin(parameters: Parameters) -> bool:
-    return True
+    return name in parameters.cell.builtin
 
 
 def make(
@@ -65,10 +60,9 @@ def make(
     dtype: str | None = None,
 ) -> Any:
     one_of("device", device, devices())
-    options: dict[str, Any] = {} if builtin else {"engine": engine}
-    if parameters.cell == "GRU":
-        options["reset_after"] = parameters.reset_after
-    layer = (BUILTIN if builtin else OURS)[parameters.cell](
+    ours, _, own, _ = CLASSES[parameters.cell.layer_class]
+    options: dict[str, Any] = dict(parameters.cell.options) | ({} if builtin else {"engine": engine})
+    layer = (own if builtin else ours)(
         parameters.hidden_size,
         use_bias=parameters.bias,
         return_sequences=True,
@@ -89,7 +83,7 @@ BETWEEN = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
 )
-RUNS_CELLS = (*OURS.values(), *BUILTIN.values(), keras.layers.RNN)
+RUNS_CELLS = (*(each for classes in CLASSES.values() for each in classes[::2]), keras.layers.RNN)
 
 
 def parts(layer: Any) -> list[list[Part]]:
@@ -146,7 +140,7 @@ def _run(layer: Any) -> list[list[Part]]:
     """The parts of a layer that runs a cell over time: of a stack, the first cell meets the sequence backwards."""
     found = [[_part(layer, cell, i == 0 and layer.go_backwards)] for i, cell in enumerate(_cells(layer.cell))]
     known = _require_known(layer, RUNS_CELLS, ("call", "inner_loop"))
-    if known is not keras.layers.RNN and known not in CLASSES[found[0][0].cell]:
+    if known is not keras.layers.RNN and known not in CLASSES[found[0][0].cell.layer_class]:
         raise ValueError(
             f"layer should have a cell of its own kind, got {known.__name__} with {type(layer.cell).__name__}"
         )
@@ -154,17 +148,15 @@ def _run(layer: Any) -> list[list[Part]]:
 
 
 def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
-    cell = next((cell for cell, classes in CLASSES.items() if isinstance(holder, classes[1::2])), None)
-    if cell is None:
+    kind = next((kind for kind, classes in CLASSES.items() if isinstance(holder, classes[1::2])), None)
+    if kind is None:
         raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(holder)}")
-    _require_known(holder, CLASSES[cell][1::2])
+    _require_known(holder, CLASSES[kind][1::2])
+    cell = cell_in(kind, holder)
     options: dict[str, Any] = {"input size": holder.kernel.shape[0] if holder.built else None}
     options |= {"hidden size": holder.units, "projection": 0}
-    if cell == "GRU":
-        options["reset_after"] = holder.reset_after
-    options["activation"] = _name(holder.activation)
-    if cell != "SimpleRNN":
-        options["recurrent_activation"] = _name(holder.recurrent_activation)
+    arguments = ("activation", "recurrent_activation")[: len(cell.activations)]
+    options |= {argument: _name(getattr(holder, argument)) for argument in arguments}
     return Part(layer, holder, cell, holder.use_bias, options | {"go_backwards": go_backwards})
 
 
@@ -190,7 +182,7 @@ def unpack(part: Part) -> dict[str, Array]:
 
 
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
-    arrays = packings.pack_keras(part.cell, weights, part.reset_after)
+    arrays = packings.pack_keras(part.cell, weights)
     values = [np.asarray(tf.cast(array, part.holder.variable_dtype)) for array in arrays]
     for name, array, value in zip(WEIGHTS, arrays, values, strict=False):
         if not np.isfinite(value).all():
@@ -220,7 +212,7 @@ def put(variable: Any, value: Any) -> None:
 
 def read(layer: Any) -> Parameters:
     part = only_part(parts(layer))
-    return packings.from_keras(part.cell, _arrays(part), reset_after=part.reset_after)
+    return packings.from_keras(part.cell, _arrays(part))
 
 
 def write(layer: Any, parameters: Parameters) -> None:
@@ -267,7 +259,7 @@ def run(layer: Any, case: Case) -> Result:
     arrays = [np.asarray(gradient) for gradient in gradients]
     states, cell = len(state), case.parameters.cell
     by_name = {"x": arrays[0]}
-    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : 1 + states], strict=True)}
+    by_name |= {f"{s}_0": array for s, array in zip(cell.states, arrays[1 : 1 + states], strict=True)}
     by_name |= packings.gradients_from_keras(cell, arrays[1 + states :])
     return Result(outputs.numpy(), tuple(h.numpy() for h in final), by_name)
 

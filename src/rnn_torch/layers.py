@@ -16,9 +16,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnn_common.cells import CELLS, CellName
-from rnn_torch.cells import (
-    NONLINEARITIES,
+from rnn_common.cells import CELLS, Cell
+from rnn_torch import unroll
+from rnn_torch.cells.base import (
+    ACTIVATIONS,
+    Activation,
     Recurrence,
     State,
     as_builtin,
@@ -29,7 +31,7 @@ from rnn_torch.cells import (
     refuse_for_torchscript,
     states_of,
 )
-from rnn_torch.engines import choose
+from rnn_torch.cells.simple_rnn import NONLINEARITIES
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 
@@ -37,7 +39,6 @@ Hidden = Tensor | tuple[Tensor, Tensor]
 class _Layer(nn.RNNBase):
     """What the three layers share: everything but the equations."""
 
-    cell: CellName
     builtin: type[nn.RNNBase]
 
     def __init__(
@@ -60,7 +61,7 @@ class _Layer(nn.RNNBase):
     ) -> None:
         if not _is_rate(recurrent_dropout):
             raise ValueError(f"recurrent_dropout should be a number in range [0, 1], got {recurrent_dropout!r}")
-        choose(engine)
+        unroll.check(engine)
         super().__init__(
             mode,
             input_size,
@@ -91,16 +92,35 @@ class _Layer(nn.RNNBase):
         """Width of the output: directions × (proj_size or hidden_size)."""
         return self._directions * (self.proj_size or self.hidden_size)
 
-    def recurrence(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> Recurrence:
-        """The cell with the parameters, cast to `dtype` if one is given, and options of one layer and direction."""
-        names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
-        packed = tuple(getattr(self, name + suffix).to(dtype) for name in names)
-        W_hr = getattr(self, f"weight_hr{suffix}").to(dtype) if self.proj_size else None
-        return Recurrence(self.cell, packed, W_hr=W_hr, **self._options())
+    @property
+    def cell(self) -> Cell:
+        """The row of the table."""
+        raise NotImplementedError
 
-    def _options(self) -> dict[str, Any]:
-        """The cell's options, as `Recurrence` takes them."""
-        return {}
+    def recurrence(self) -> Recurrence:
+        """The cell and its options."""
+        return Recurrence(self.cell, self._activations(), projected=self.proj_size > 0)
+
+    def _activations(self) -> tuple[Activation, ...]:
+        return tuple(ACTIVATIONS[name] for name in self.cell.activations)
+
+    def packed(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> list[Tensor]:
+        """The weights of one layer and direction as PyTorch packs them, cast to `dtype` if one is given."""
+        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias + ["weight_hr"] * (self.proj_size > 0)
+        return [getattr(self, name + suffix).to(dtype) for name in names]
+
+    def explain(self, input: Tensor | PackedSequence) -> unroll.Choice:
+        """Which engine runs a call, and why not those that were asked before it.
+
+        Args:
+            input: what the layer is to be called with.
+
+        Returns:
+            The name of the `engine`, and the reasons by name: `refused`.
+        """
+        x = input.data if isinstance(input, PackedSequence) else input
+        recurrence, weights = self._in_training(self.recurrence(), x[:1, :1]), self.packed("_l0")
+        return unroll.explain(self.engine, recurrence, weights, autocast(x), ())
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Run the layer.
@@ -208,12 +228,15 @@ class _Layer(nn.RNNBase):
         return x, _stacked(finals), _stacked(histories) if self.return_all_states else ()
 
     def _run_one(self, suffix: str, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[State, State]:
-        recurrence = self.recurrence(suffix, x.dtype)
-        if self.recurrent_dropout and self.training:
-            masks = _recurrent_masks(self.cell, state[0], self.recurrent_dropout)
-            recurrence = dataclasses.replace(recurrence, masks=masks)
-        reverse = suffix.endswith("_reverse")
-        return choose(self.engine)(recurrence, x, state, batch_sizes, reverse, self.return_all_states)
+        recurrence, weights = self._in_training(self.recurrence(), state[0]), self.packed(suffix, x.dtype)
+        backwards = suffix.endswith("_reverse")
+        return unroll.unroll(self.engine, recurrence, weights, x, state, batch_sizes, backwards, self.return_all_states)
+
+    def _in_training(self, recurrence: Recurrence, h: Tensor) -> Recurrence:
+        """In training, with masks for the hidden state, drawn anew."""
+        if not (self.recurrent_dropout and self.training):
+            return recurrence
+        return dataclasses.replace(recurrence, masks=_recurrent_masks(self.cell, h, self.recurrent_dropout))
 
     def _traced(self, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[Tensor, State, State]:
         """The layer as PyTorch's own operation, which serves every length; a loop would be written down for one length."""
@@ -239,7 +262,7 @@ class _Layer(nn.RNNBase):
         options = {
             "return_all_states": self.return_all_states,
             "recurrent_dropout": training and self.recurrent_dropout > 0,
-            "reset_after=False": not getattr(self, "reset_after", True),
+            **{f"{option}={value}": True for option, value in self.cell.options.items()},
         }
         for option in (option for option, given in options.items() if given):
             refuse_for_torchscript(type(self).__name__, option)
@@ -306,10 +329,10 @@ def _check_device(kind: str, tensor: Tensor, x: Tensor) -> None:
         )
 
 
-def _recurrent_masks(cell: CellName, h: Tensor, rate: float) -> dict[str, Tensor]:
+def _recurrent_masks(cell: Cell, h: Tensor, rate: float) -> dict[str, Tensor]:
     """Drop the hidden state on its way into each gate: one mask a gate and sequence, as in Keras (Gal & Ghahramani 2016)."""
     ones = torch.ones_like(h)
-    return {CELLS[cell].recurrent_weight(gate): functional.dropout(ones, rate) for gate in CELLS[cell].gates}
+    return {name: functional.dropout(ones, rate) for name in cell.recurrent_matrices}
 
 
 class SimpleRNN(_Layer):
@@ -342,7 +365,7 @@ class SimpleRNN(_Layer):
         (torch.Size([3, 5, 20]), torch.Size([1, 3, 20]))
     """
 
-    cell = "SimpleRNN"
+    cell = CELLS["SimpleRNN"]
     builtin = nn.RNN
 
     def __init__(
@@ -367,8 +390,8 @@ class SimpleRNN(_Layer):
         super().__init__(mode, *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
         self.nonlinearity = nonlinearity
 
-    def _options(self) -> dict[str, Any]:
-        return {"activation": NONLINEARITIES[self.nonlinearity]}
+    def _activations(self) -> tuple[Activation, ...]:
+        return (NONLINEARITIES[self.nonlinearity],)
 
 
 class LSTM(_Layer):
@@ -402,7 +425,7 @@ class LSTM(_Layer):
         (torch.Size([3, 5, 20]), torch.Size([1, 3, 20]))
     """
 
-    cell = "LSTM"
+    cell = CELLS["LSTM"]
     builtin = nn.LSTM
 
     def __init__(
@@ -461,7 +484,6 @@ class GRU(_Layer):
         (torch.Size([3, 5, 20]), torch.Size([1, 3, 20]))
     """
 
-    cell = "GRU"
     builtin = nn.GRU
 
     def __init__(
@@ -481,11 +503,12 @@ class GRU(_Layer):
     ) -> None:
         _refuse_projection(options)
         sizes = (input_size, hidden_size, num_layers)
-        super().__init__("GRU", *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
         self.reset_after = reset_after
+        super().__init__("GRU", *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
 
-    def _options(self) -> dict[str, Any]:
-        return {"reset_after": self.reset_after}
+    @property
+    def cell(self) -> Cell:
+        return CELLS["GRU" if self.reset_after else "GRU v3"]
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")

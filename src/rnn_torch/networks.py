@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import networks, packings
+from rnn_common.cells import CELLS, Cell
 from rnn_common.checks import one_of
 from rnn_common.data.batches import Batch
 from rnn_common.networks import Array, Model, Weights
@@ -27,20 +28,20 @@ class Stack(nn.Module):
         super().__init__()
         self.described = described
         self.embedding = nn.Embedding(described.inputs, described.embedding) if described.embedding else None
-        form = {"reset_after": described.reset_after} if described.cell == "GRU" else {}
+        cell = CELLS[described.cell]
         self.layers = nn.ModuleList(
-            getattr(layers, described.cell)(
+            getattr(layers, cell.layer_class)(
                 described.input_size(layer),
                 described.hidden,
                 batch_first=True,
                 bidirectional=described.bidirectional,
-                **form,
+                **cell.options,
             )
             for layer in range(1, described.layers + 1)
         )
         self.dropout = nn.Dropout(described.dropout)
         for layer in self.layers:
-            _train_one_bias(layer, described)
+            _train_one_bias(layer, cell)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
         """Run the layers.
@@ -74,13 +75,14 @@ def _run(
     return outputs, tuple(torch.cat(list(h), -1) for h in (final if isinstance(final, tuple) else (final,)))
 
 
-def _train_one_bias(layer: nn.Module, described: networks.Stack) -> None:
+def _train_one_bias(layer: nn.Module, cell: Cell) -> None:
     """Of two biases that are added only the first is trained, as the equations have it; the second is 0."""
     for name, parameter in layer.named_parameters():
         if name.startswith("bias_hh"):
             nn.init.zeros_(parameter)
-            if described.cell == "GRU" and described.reset_after:
-                apart = torch.arange(3 * described.hidden) >= 2 * described.hidden  # b_hn
+            if cell.apart:
+                gates = torch.tensor([gate in cell.apart for gate in cell.orders["torch"]])
+                apart = gates.repeat_interleave(len(parameter) // len(gates))
                 parameter.register_hook(  # type: ignore[no-untyped-call]
                     lambda gradient, apart=apart: gradient * apart.to(gradient.device)
                 )
@@ -170,7 +172,7 @@ def named(network: Any, state: Mapping[str, Array]) -> Weights:
         for name, _ in stack.recurrent():
             at = place + _layer(name)
             own = {key.removeprefix(at): array for key, array in state.items() if key.startswith(at)}
-            read = packings.from_torch(stack.cell, own, reset_after=stack.reset_after, suffix=_suffix(name))
+            read = packings.from_torch(stack.cell, own, suffix=_suffix(name))
             found |= {f"{prefix}{name}{weight}": array for weight, array in read.items()}
     return found | {"W_hy": state["output.weight"], "b_y": state["output.bias"]}
 

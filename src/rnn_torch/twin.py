@@ -16,7 +16,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from rnn_common import packings
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import Cell, cell_in
 from rnn_common.checks import one_of
 from rnn_common.copying import only_part, require_fit
 from rnn_common.parity.case import Array, Case, Result
@@ -33,9 +33,8 @@ name = "torch"
 package = "rnn_torch"
 builtin_package = "torch.nn"
 
-OURS: dict[CellName, Any] = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
-BUILTIN: dict[CellName, Any] = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
-CLASSES: dict[CellName, tuple[Any, ...]] = {
+# The classes of each cell's layer and of its cell, ours and the framework's own.
+CLASSES: dict[str, tuple[Any, ...]] = {
     "SimpleRNN": (layers.SimpleRNN, cells.SimpleRNNCell, nn.RNN, nn.RNNCell),
     "LSTM": (layers.LSTM, cells.LSTMCell, nn.LSTM, nn.LSTMCell),
     "GRU": (layers.GRU, cells.GRUCell, nn.GRU, nn.GRUCell),
@@ -51,7 +50,7 @@ def engines() -> tuple[str, ...]:
 
 
 def has_builtin(parameters: Parameters) -> bool:
-    return parameters.reset_after or parameters.cell != "GRU"
+    return name in parameters.cell.builtin
 
 
 def make(
@@ -64,11 +63,10 @@ def make(
 ) -> nn.Module:
     one_of("device", device, devices())
     if builtin and not has_builtin(parameters):
-        raise ValueError("torch.nn has no GRU with reset_after=False")
-    options: dict[str, Any] = {} if builtin else {"engine": engine}
-    if parameters.cell == "GRU" and not builtin:
-        options["reset_after"] = parameters.reset_after
-    layer: nn.Module = (BUILTIN if builtin else OURS)[parameters.cell](
+        raise ValueError(f"torch.nn has no {parameters.cell.name}")
+    ours, _, own, _ = CLASSES[parameters.cell.layer_class]
+    options: dict[str, Any] = {} if builtin else {"engine": engine, **parameters.cell.options}
+    layer: nn.Module = (own if builtin else ours)(
         parameters.input_size,
         parameters.hidden_size,
         bias=parameters.bias,
@@ -89,10 +87,11 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def parts(layer: Any) -> list[list[Part]]:
     if isinstance(layer, BETWEEN):
         return []
-    cell = next((cell for cell, classes in CLASSES.items() if isinstance(layer, classes)), None)
-    if cell is None:
+    kind = next((kind for kind, classes in CLASSES.items() if isinstance(layer, classes)), None)
+    if kind is None:
         raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(layer)}")
-    known = next(each for each in CLASSES[cell] if isinstance(layer, each))
+    known = next(each for each in CLASSES[kind] if isinstance(layer, each))
+    cell = cell_in(kind, layer)
     if type(layer).forward is not known.forward:
         raise ValueError(
             f"layer should compute what {known.__name__} does, got {type(layer).__name__}, whose forward is its own: "
@@ -104,7 +103,7 @@ def parts(layer: Any) -> list[list[Part]]:
     return [_directions(layer, cell, f"_l{i}", width if i else layer.input_size) for i in range(layer.num_layers)]
 
 
-def _directions(layer: Any, cell: CellName, suffix: str, input_size: int) -> list[Part]:
+def _directions(layer: Any, cell: Cell, suffix: str, input_size: int) -> list[Part]:
     forward = {"go_backwards": False}
     if not layer.bidirectional:
         return [_part(layer, cell, input_size, suffix, forward)]
@@ -115,14 +114,12 @@ def _directions(layer: Any, cell: CellName, suffix: str, input_size: int) -> lis
     ]
 
 
-def _part(layer: Any, cell: CellName, input_size: int, suffix: str = "", direction: Any = None) -> Part:
+def _part(layer: Any, cell: Cell, input_size: int, suffix: str = "", direction: Any = None) -> Part:
     options: dict[str, Any] = {"input size": input_size, "hidden size": layer.hidden_size}
     options["projection"] = getattr(layer, "proj_size", 0)
-    if cell == "GRU":
-        options["reset_after"] = getattr(layer, "reset_after", True)
-    options["activation"] = layer.nonlinearity if cell == "SimpleRNN" else "tanh"
-    if cell != "SimpleRNN":
-        options["recurrent_activation"] = "sigmoid"
+    options |= dict(zip(("activation", "recurrent_activation"), cell.activations, strict=False))
+    if hasattr(layer, "nonlinearity"):
+        options["activation"] = layer.nonlinearity
     return Part(layer, layer, cell, bool(layer.bias), options | (direction or {"go_backwards": None}), suffix)
 
 
@@ -194,7 +191,7 @@ def put(variable: Tensor, value: Tensor) -> None:
 
 def read(layer: nn.Module) -> Parameters:
     part = only_part(parts(layer))
-    return packings.from_torch(part.cell, _arrays(part), reset_after=part.reset_after, suffix=part.suffix)
+    return packings.from_torch(part.cell, _arrays(part), suffix=part.suffix)
 
 
 def write(layer: nn.Module, parameters: Parameters) -> None:
@@ -236,7 +233,7 @@ def run(layer: nn.Module, case: Case) -> Result:
     arrays = [gradient.numpy(force=True) for gradient in gradients]
     cell = case.parameters.cell
     by_name = {"x": arrays[0]}
-    by_name |= {f"{s}_0": array for s, array in zip(CELLS[cell].states, arrays[1 : len(inputs)], strict=True)}
+    by_name |= {f"{s}_0": array for s, array in zip(cell.states, arrays[1 : len(inputs)], strict=True)}
     by_name |= packings.gradients_from_torch(cell, dict(zip(names, arrays[len(inputs) :], strict=True)))
     return Result(outputs.numpy(force=True), tuple(h.numpy(force=True) for h in final), by_name)
 

@@ -58,7 +58,7 @@ def compare_command(
     """
     with bad_input(PROGRAM):
         settings = Settings(
-            cells=tuple(dict.fromkeys(cell or CELLS)),  # type: ignore[arg-type]
+            cells=tuple(dict.fromkeys(cell or CELLS)),
             frameworks=tuple(dict.fromkeys(framework)) if framework else installed(),
             dtype=dtype,
             device=device,

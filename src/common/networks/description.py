@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import CELLS
 from rnn_common.checks import one_of, whole
 from rnn_common.reader import checked, number, record, shown
 
@@ -37,27 +37,25 @@ class Stack:
     """Recurrent layers on one another, over symbols or features.
 
     Args:
-        cell: `"SimpleRNN"`, `"LSTM"` or `"GRU"`.
+        cell: the name of a cell in `rnn_common.cells.CELLS`.
         inputs: features a step or, with `embedding`, how many symbols there are.
         hidden: width of h_t in each direction.
         embedding: width of a symbol's vector; 0, the default, where steps are features.
         layers: how many, at most 1,000. Default 1.
         bidirectional: whether each layer runs in both directions, its outputs side by side. Default False.
         dropout: share of a layer's outputs that is dropped in training before they go on. Default 0.
-        reset_after: the form of the GRU. Default True.
 
     Raises:
         ValueError: an unknown cell or a number out of range.
     """
 
-    cell: CellName
+    cell: str
     inputs: int
     hidden: int
     embedding: int = 0
     layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
-    reset_after: bool = True
 
     def __post_init__(self) -> None:
         one_of("cell", self.cell, list(CELLS))
@@ -142,10 +140,11 @@ class EncoderDecoder:
     def __post_init__(self) -> None:
         if not (self.encoder.embedding and self.decoder.embedding):
             raise ValueError("encoder and decoder should embed symbols, got embedding=0")
-        expected = (self.encoder.cell, self.encoder.layers, self.encoder.width, False)
-        came = (self.decoder.cell, self.decoder.layers, self.decoder.hidden, self.decoder.bidirectional)
-        if came != expected:
-            raise ValueError(f"decoder should be of cell, layers, hidden, bidirectional {expected}, got {came}")
+        encoder, decoder = (CELLS[stack.cell].layer_class for stack in (self.encoder, self.decoder))
+        expected = (encoder, self.encoder.layers, self.encoder.width, False)
+        got = (decoder, self.decoder.layers, self.decoder.hidden, self.decoder.bidirectional)
+        if got != expected:
+            raise ValueError(f"decoder should be of cell, layers, hidden, bidirectional {expected}, got {got}")
 
     def stacks(self) -> dict[str, Stack]:
         """The stacks by the prefix of their weights."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common import weights as layers
+from rnn_common.cells import cell_of
 from rnn_common.networks.description import Array, Model, Stack, Weights
 from rnn_common.reader import shown
 from rnn_common.weights import Parameters
@@ -20,7 +20,7 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
         if stack.embedding:
             found[f"{prefix}E"] = (stack.inputs, stack.embedding)
         for name, width in stack.recurrent():
-            own = layers.shapes(stack.cell, width, stack.hidden, reset_after=stack.reset_after)
+            own = cell_of(stack.cell).shapes(width, stack.hidden)
             found |= {f"{prefix}{name}{weight}": shape for weight, shape in own.items()}
     return found | {"W_hy": (model.outputs, model.output_width), "b_y": (model.outputs,)}
 
@@ -83,4 +83,4 @@ def check_weights(model: Model, weights: Mapping[str, Array]) -> None:
 def recurrent_parameters(stack: Stack, weights: Mapping[str, Array], prefix: str) -> Parameters:
     """One layer and direction's weights, out of all of a model's: those whose names begin with `prefix`."""
     own = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
-    return Parameters(stack.cell, own, stack.reset_after)
+    return Parameters(cell_of(stack.cell), own)

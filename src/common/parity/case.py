@@ -65,7 +65,7 @@ def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *,
         raise ValueError(f"x should have shape (batch, time, {parameters.input_size}), got {x.shape}")
     random = np.random.default_rng(seed)
     batch, steps, _ = x.shape
-    hidden, kind = parameters.hidden_size, parameters.kind
+    hidden, states = parameters.hidden_size, parameters.cell.states
 
     def draw(*shape: int) -> Array:
         return random.standard_normal(shape).astype(parameters.dtype)
@@ -77,10 +77,10 @@ def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *,
     return Case(
         parameters,
         x.astype(parameters.dtype),
-        tuple(draw(batch, hidden) / 2 for _ in kind.states),
+        tuple(draw(batch, hidden) / 2 for _ in states),
         lengths,
         d_outputs,
-        tuple(draw(batch, hidden) for _ in kind.states),
+        tuple(draw(batch, hidden) for _ in states),
     )
 
 
@@ -96,5 +96,5 @@ def run_oracle(case: Case) -> OracleRun:
     unrolled = equations.unroll(case.parameters, case.x, case.state, case.lengths)
     gradients = equations.backpropagate(case.parameters, unrolled, case.d_outputs, case.d_final, case.lengths)
     by_name = {"x": gradients.x} | gradients.weights
-    by_name |= {f"{s}_0": d for s, d in zip(case.parameters.kind.states, gradients.state, strict=True)}
+    by_name |= {f"{s}_0": d for s, d in zip(case.parameters.cell.states, gradients.state, strict=True)}
     return OracleRun(Result(unrolled.outputs, unrolled.final, by_name), unrolled.largest_pre_activation)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CELLS, CellName, form_name
+from rnn_common.cells import CELLS
 from rnn_common.checks import one_of
 from rnn_common.data import Sequences, batches, load
 from rnn_common.machine import check_memory, environment
@@ -20,7 +20,7 @@ from rnn_common.parity.case import Case, Result, make_case, run_oracle
 from rnn_common.parity.contract import Deviations, bounds, deviations
 from rnn_common.timing import time_in_turn
 from rnn_common.twins import Framework, get, installed
-from rnn_common.weights import Parameters, initialise, shapes
+from rnn_common.weights import Parameters, initialise
 
 Array = NDArray[Any]
 
@@ -51,7 +51,7 @@ class Settings:
     """What to compare.
 
     Args:
-        cells: among `SimpleRNN`, `LSTM` and `GRU` (which is compared in both forms). Default all.
+        cells: names in `rnn_common.cells.CELLS`. Default all.
         frameworks: among `torch` and `tf`. Default those installed.
         dtype: `"float64"` (default) or `"float32"`.
         device: `"cpu"` (default) or `"cuda"`.
@@ -65,7 +65,7 @@ class Settings:
         ValueError: one of them is out of its range.
     """
 
-    cells: tuple[CellName, ...] = ("SimpleRNN", "LSTM", "GRU")
+    cells: tuple[str, ...] = tuple(CELLS)
     frameworks: tuple[str, ...] = field(default_factory=installed)
     dtype: str = "float64"
     device: str = "cpu"
@@ -142,12 +142,6 @@ class Report:
         return report | {"holds": self.holds}
 
 
-def forms(cells: Sequence[CellName]) -> list[tuple[str, CellName, bool]]:
-    """Label, cell and `reset_after` of every form to compare."""
-    found = [(cell, form) for cell in cells for form in ((True, False) if cell == "GRU" else (True,))]
-    return [(form_name(cell, form), cell, form) for cell, form in found]
-
-
 class Prepared(NamedTuple):
     """What a comparison is made with: the frameworks, which are left out and why, and the data."""
 
@@ -180,7 +174,7 @@ def prepare(settings: Settings) -> Prepared:
 def _least_memory(settings: Settings, data: Sequences, frameworks: int) -> int:
     """Bytes that the largest cell asked for takes at the least: the weights and each contender's gradients and outputs."""
     largest = max(
-        sum(math.prod(shape) for shape in shapes(cell, data.features, settings.hidden).values())
+        sum(math.prod(shape) for shape in CELLS[cell].shapes(data.features, settings.hidden).values())
         for cell in settings.cells
     )
     steps = min(settings.batch, len(data)) * int(data.lengths.max())
@@ -209,28 +203,26 @@ def compare(
     found = list(batches(data, settings.batch, dtype=settings.dtype))
     pairs: list[PairRow] = []
     times: list[TimeRow] = []
-    work = forms(settings.cells)
-    for i, (label, cell, reset_after) in enumerate(work):
+    for i, cell in enumerate(settings.cells):
         parameters = initialise(
             cell,
             data.features,
             settings.hidden,
-            reset_after=reset_after,
             seed=settings.seed,
             dtype=settings.dtype,
         )
         cases = [make_case(parameters, batch.x, batch.lengths, seed=settings.seed + j) for j, batch in enumerate(found)]
 
-        def report(what: str, share: float, label: str = label, i: int = i) -> None:
-            progress(f"{label}: {what}", (i + share) / len(work))
+        def report(what: str, share: float, i: int = i) -> None:
+            progress(f"{settings.cells[i]}: {what}", (i + share) / len(settings.cells))
 
-        pairs += _compare_pairs(label, cases, frameworks, settings, lambda what, s: report(what, 0.8 * s))
+        pairs += _compare_pairs(cell, cases, frameworks, settings, lambda what, s: report(what, 0.8 * s))
         for framework in frameworks:
             report(f"timing {framework.package}", 0.9)
             if framework.has_builtin(parameters):
-                times.append(_time(label, framework, cases[0], settings))
+                times.append(_time(cell, framework, cases[0], settings))
             else:
-                left_out[f"{framework.builtin_package}, {label}"] = "there is no such layer"
+                left_out[f"{framework.builtin_package}, {cell}"] = "there is no such layer"
     progress("done", 1.0)
     return Report(settings, left_out, pairs, times, environment(frameworks))
 
@@ -242,7 +234,7 @@ def _contenders(parameters: Parameters, frameworks: Sequence[Framework]) -> list
 
 
 def _compare_pairs(
-    label: str,
+    cell: str,
     cases: Sequence[Case],
     frameworks: Sequence[Framework],
     settings: Settings,
@@ -264,7 +256,7 @@ def _compare_pairs(
             worst[first, second] = worst.get((first, second), found).worst(found)
     for (first, second), found in worst.items():
         limit = _pair_bounds(first, second, contenders, worst, settings.dtype, largest)
-        yield PairRow(label, first, second, found, limit, limit is None or found.within(limit))
+        yield PairRow(cell, first, second, found, limit, limit is None or found.within(limit))
 
 
 def _pair_bounds(
@@ -303,7 +295,7 @@ def _any_builtin_error(contenders: Sequence[Contender], worst: dict[tuple[str, s
     return errors[0] if errors else None
 
 
-def _time(label: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
+def _time(cell: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
     steps = [
         framework.training_step(framework.make(case.parameters, builtin=builtin, device=settings.device), case)
         for builtin in (False, True)
@@ -313,4 +305,4 @@ def _time(label: str, framework: Framework, case: Case, settings: Settings) -> T
     )
     low, ratio, high = np.quantile(builtin / ours, [0.25, 0.5, 0.75])
     medians = 1e3 * float(np.median(ours)), 1e3 * float(np.median(builtin))
-    return TimeRow(label, framework.package, *medians, float(ratio), float(low), float(high))
+    return TimeRow(cell, framework.package, *medians, float(ratio), float(low), float(high))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import equations, networks
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import IN_BOTH
 from rnn_common.data import Sequences, adding
 from rnn_common.machine import environment
 from rnn_common.networks import Network, Stack
@@ -47,9 +47,7 @@ class Flow:
 
 def scaled(parameters: Parameters, factor: float) -> Parameters:
     """A layer whose recurrent matrices are multiplied by a factor."""
-    recurrent = {parameters.kind.recurrent_weight(gate) for gate in parameters.kind.gates}
-    weights = {name: array * factor if name in recurrent else array for name, array in parameters.items()}
-    return Parameters(parameters.cell, weights, parameters.reset_after)
+    return parameters.replace({name: parameters[name] * factor for name in parameters.cell.recurrent_matrices})
 
 
 def flow(parameters: Parameters, x: Array, lags: Sequence[int], twin: Framework | None = None, seed: int = 0) -> Flow:
@@ -110,7 +108,7 @@ def _state_gradients(parameters: Parameters, x: Array, state: State, d_final: St
         return list(d_final)
     d_outputs = np.zeros((*x.shape[:2], parameters.hidden_size))
     result = run(Case(parameters, x, state, None, d_outputs, d_final))
-    return [result.gradients[f"{name}_0"] for name in parameters.kind.states]
+    return [result.gradients[f"{name}_0"] for name in parameters.cell.states]
 
 
 def _norms(gradients: Sequence[Array]) -> Array:
@@ -130,7 +128,7 @@ def _spectral_norms(parameters: Parameters, x_t: Array, state: State, run: Runne
         tuple(np.split(rows, len(state), 1)),
     )
     result = run(case)
-    jacobian = np.concatenate([result.gradients[f"{name}_0"] for name in parameters.kind.states], 1)
+    jacobian = np.concatenate([result.gradients[f"{name}_0"] for name in parameters.cell.states], 1)
     return np.asarray(np.linalg.norm(jacobian.reshape(batch, size, size), 2, axis=(1, 2)))
 
 
@@ -150,14 +148,14 @@ LENGTH, COUNT, HIDDEN, SCALES = 60, 960, 24, (0.7, 1.0, 2.0)
 LAGS = (0, 1, 2, 4, 8, 12, 20, 30, 40, 50)
 
 
-def network(cell: CellName) -> Network:
+def network(cell: str) -> Network:
     """The network whose gradients are looked at: one layer on the adding problem."""
     return Network(Stack(cell, 2, HIDDEN), 1, "forecast")
 
 
 def trained(
     twin: Framework,
-    cell: CellName,
+    cell: str,
     scale: float,
     *,
     recipe: Recipe | None = None,
@@ -228,7 +226,7 @@ def measure(
     """
     x = np.stack(adding(8, LENGTH, seed=2).sequences)
     rows: list[dict[str, Any]] = []
-    cases = [(cell, scale) for cell in CELLS for scale in SCALES]
+    cases = [(cell, scale) for cell in IN_BOTH for scale in SCALES]
     for index, (cell, scale) in enumerate(cases):
         progress(f"{cell}, recurrent weights × {scale:g}", index / (len(cases) + 1))
         start, end = trained(twins[0], cell, scale)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import networks
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import IN_BOTH
 from rnn_common.data import Sequences, japanese_vowels
 from rnn_common.machine import environment
 from rnn_common.networks import Network, Stack
@@ -36,7 +36,7 @@ def recordings() -> Sequences:
 
 def losses(
     twin: Framework,
-    cell: CellName,
+    cell: str,
     optimizer: Optimizer,
     *,
     dtype: str = "float64",
@@ -85,7 +85,7 @@ def measure(
         updates: how many of each run. Default 1,000.
         progress: told what is being done, and which share of the whole is.
     """
-    cases = [(cell, optimizer, dtype) for optimizer in RATES for cell in CELLS for dtype in ("float64", "float32")]
+    cases = [(cell, optimizer, dtype) for optimizer in RATES for cell in IN_BOTH for dtype in ("float64", "float32")]
     rows = []
     for index, (cell, optimizer, dtype) in enumerate(cases):
         found = []

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, Literal
 
-from rnn_common.cells import CellName
 from rnn_common.checks import one_of
 from rnn_common.networks import Model
 from rnn_common.reader import record, shown
@@ -34,7 +33,7 @@ class Origin:
     task: Literal["speech", "text", "names", "translation", "series", "adding", "copying"]
     setting: Setting
     problem: str
-    cell: CellName
+    cell: str
     seed: int
 
 
@@ -58,7 +57,7 @@ def problems(task: str, setting: Setting = "quick") -> tuple[Problem, ...]:
     return found
 
 
-def recipe(task: str, setting: Setting, cell: CellName) -> Recipe:
+def recipe(task: str, setting: Setting, cell: str) -> Recipe:
     """How a task's network of a cell is trained, with seed 0; known without the data.
 
     Args:

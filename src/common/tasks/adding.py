@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.data.synthetic import adding
 from rnn_common.networks import Array, Network, Stack
@@ -43,11 +42,11 @@ def sequences(count: int, length: int, seed: int) -> Sequences:
     return Sequences(data.name, data.sequences, np.asarray(data.targets)[:, None])
 
 
-def _network(size: Size, cell: CellName) -> Network:
+def _network(size: Size, cell: str) -> Network:
     return Network(Stack(cell, 2, size.hidden), 1, "forecast")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(learning_rate=1e-2, schedule="cosine", clip_norm=1.0, batch_size=size.batch_size, epochs=size.epochs)
 
 

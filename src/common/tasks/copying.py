@@ -11,7 +11,6 @@ from functools import cache, partial
 
 import numpy as np
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.data.synthetic import copying
 from rnn_common.networks import Array, Network, Stack
@@ -31,11 +30,11 @@ SIZES: dict[Setting, Size] = {
 sequences = cache(partial(copying, symbols=SYMBOLS, length=LENGTH))
 
 
-def _network(size: Size, cell: CellName) -> Network:
+def _network(size: Size, cell: str) -> Network:
     return Network(Stack(cell, SYMBOLS + 2, size.hidden, embedding=SYMBOLS), SYMBOLS, "steps")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(
         learning_rate=2e-2, schedule="cosine", warm_up=50, clip_norm=1.0, batch_size=size.batch_size, epochs=size.epochs
     )

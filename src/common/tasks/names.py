@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.networks import Array, Model, Network, Stack
 from rnn_common.packages import optional
@@ -203,12 +202,12 @@ def encode(words: Iterable[str], alphabet: str) -> tuple[NDArray[np.int64], ...]
     return found
 
 
-def _network(size: Size, symbols: int, cell: CellName) -> Network:
+def _network(size: Size, symbols: int, cell: str) -> Network:
     stack = Stack(cell, symbols, size.hidden, size.embedding, bidirectional=True, dropout=size.dropout)
     return Network(stack, outputs=size.languages, head="sequence")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(
         learning_rate=size.learning_rate,
         schedule="cosine",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.networks import Array, Model, Stack
 from rnn_common.reader import shown
@@ -66,8 +65,8 @@ class Problem:
     train: Sequences
     validation: Sequences | None
     test: Sequences
-    model: Callable[[CellName], Model]
-    recipe: Callable[[CellName], Recipe]
+    model: Callable[[str], Model]
+    recipe: Callable[[str], Recipe]
     score: Callable[[Sequence[Array]], Scores]
     baselines: Callable[[], Mapping[str, Scores]]
     lower_is_better: Mapping[str, bool]

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.networks import Array, Network, Stack
 from rnn_common.packages import optional
@@ -142,11 +141,11 @@ def _baselines(values: Array, at: NDArray[np.int64], end: int) -> Mapping[str, S
     return {name: _scores(values, at, forecasts) for name, forecasts in found.items()}
 
 
-def _network(size: Size, cell: CellName) -> Network:
+def _network(size: Size, cell: str) -> Network:
     return Network(Stack(cell, 3, size.hidden), HORIZON, "forecast")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(learning_rate=1e-2, schedule="cosine", clip_norm=1.0, batch_size=64, epochs=size.epochs)
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.data.vowels import japanese_vowels
 from rnn_common.networks import Array, Network, Stack
@@ -46,11 +45,11 @@ def recordings(every: int = 1) -> tuple[Sequences, Sequences]:
     return standardised(train, mean, deviation), standardised(test, mean, deviation)
 
 
-def _network(size: Size, cell: CellName) -> Network:
+def _network(size: Size, cell: str) -> Network:
     return Network(Stack(cell, 12, size.hidden, bidirectional=True), SPEAKERS, "sequence")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(learning_rate=3e-3, schedule="cosine", clip_norm=1.0, batch_size=16, epochs=size.epochs, bucket=True)
 
 

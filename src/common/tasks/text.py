@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CellName
 from rnn_common.data.sequences import Sequences
 from rnn_common.networks import Array, Model, Network, Stack
 from rnn_common.tasks.metrics import bits, cross_entropy
@@ -130,12 +129,12 @@ def windows(name: str, symbols: NDArray[np.int64], length: int) -> Sequences:
     )
 
 
-def _network(size: Size, symbols: int, cell: CellName) -> Network:
+def _network(size: Size, symbols: int, cell: str) -> Network:
     stack = Stack(cell, symbols, size.hidden, size.embedding, size.layers, dropout=size.dropout)
     return Network(stack, outputs=symbols, head="steps")
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     # A SimpleRNN's update costs less than half as much, and it needs smaller and more of them.
     simple = cell == "SimpleRNN"
     return Recipe(

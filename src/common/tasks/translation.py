@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CellName
 from rnn_common.data.batches import pad
 from rnn_common.data.sequences import Sequences
 from rnn_common.networks import Array, EncoderDecoder, Model, Stack
@@ -59,7 +58,7 @@ SIZES: dict[Setting, Size] = {
 
 
 # Of the learning rate: the GRU trains well at a little less than the LSTM's, the simple RNN at a quarter of it.
-SHARES: dict[CellName, float] = {"LSTM": 1.0, "GRU": 0.75, "SimpleRNN": 0.25}
+SHARES: dict[str, float] = {"LSTM": 1.0, "GRU": 0.75, "SimpleRNN": 0.25}
 
 
 @dataclass(frozen=True)
@@ -130,14 +129,14 @@ def decode(symbols: Iterable[int], phonemes: Sequence[str]) -> Pronunciation:
     return tuple(found)
 
 
-def _network(size: Size, letters: int, phonemes: int, cell: CellName) -> EncoderDecoder:
+def _network(size: Size, letters: int, phonemes: int, cell: str) -> EncoderDecoder:
     encoder = Stack(cell, letters, size.hidden, size.embedding, size.layers, bidirectional=True, dropout=size.dropout)
     return EncoderDecoder(
         encoder, Stack(cell, phonemes, encoder.width, size.embedding, size.layers, dropout=size.dropout)
     )
 
 
-def _recipe(size: Size, cell: CellName) -> Recipe:
+def _recipe(size: Size, cell: str) -> Recipe:
     return Recipe(
         learning_rate=size.learning_rate * SHARES[cell],
         schedule="cosine",

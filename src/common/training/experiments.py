@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import networks, tasks
-from rnn_common.cells import CELLS, CellName
+from rnn_common.cells import IN_BOTH
 from rnn_common.checks import one_of
 from rnn_common.data.batches import batches
 from rnn_common.data.sequences import Sequences
@@ -43,7 +43,7 @@ class Outcome:
 
     problem: str
     framework: str
-    cell: CellName
+    cell: str
     seed: int
     parameters: int
     scores: Mapping[str, float]
@@ -55,14 +55,14 @@ class Outcome:
     failed: str | None = None
 
 
-def run_folder(output: Path, problem: Problem, framework: str, cell: CellName, seed: int) -> Path:
+def run_folder(output: Path, problem: Problem, framework: str, cell: str, seed: int) -> Path:
     """Where a network's checkpoints go."""
     return output / f"{problem.name.replace(' ', '-')}-{framework}-{cell}-{seed}"
 
 
 def make_run(
     problem: Problem,
-    cell: CellName,
+    cell: str,
     seed: int,
     *,
     task: str,
@@ -190,13 +190,13 @@ def check_no_checkpoints(output: Path, advice: str) -> None:
         raise FileExistsError(f"output should be free of checkpoints, got {found[0]}: {advice}")
 
 
-Job = tuple[Problem, str, CellName, int]
+Job = tuple[Problem, str, str, int]
 
 
 def jobs(
     ready: Sequence[Problem],
     frameworks: Sequence[str],
-    cells: Sequence[CellName],
+    cells: Sequence[str],
     seeds: int | None,
     folder: Path | None = None,
 ) -> list[Job]:
@@ -209,7 +209,7 @@ def jobs(
         folder: one whose other networks are to be gone on with, too, so that none is missing in the report. Default none.
     """
     found: list[Job] = []
-    for problem, framework, cell in product(ready, installed(), CELLS):
+    for problem, framework, cell in product(ready, installed(), IN_BOTH):
         number = (seeds or problem.seeds) if framework in frameworks and cell in cells else 0
         while folder is not None and _has_checkpoints(run_folder(folder, problem, framework, cell, number)):
             number += 1
