@@ -1,6 +1,6 @@
 """The oracle: the document's equations, one step each, and their back-propagation through time, in NumPy float64.
 
-The document is the README's section "The equations".
+The document is docs/equations.md.
 
 Nothing here is fast or clever. Each `*_step` is the equations as the document prints them, each `*_step_backward` their
 derivative by hand, line for line in reverse; `unroll` runs a step over a sequence and `backpropagate` walks it backwards.
