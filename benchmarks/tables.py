@@ -179,7 +179,7 @@ def markdown(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """Our layers in Markdown, as the README shows them."""
+    """Our layers in Markdown, as docs/benchmarks.md shows them."""
     return "\n".join(_summary(report)) + "\n"
 
 

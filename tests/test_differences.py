@@ -1,4 +1,4 @@
-"""Where the two frameworks differ: each row of the README's table, against torch.nn and keras themselves.
+"""Where the two frameworks differ: each row of the table in docs/differences.md, against torch.nn and keras themselves.
 
 A row is proven on the frameworks' own layers and optimisers, in float64. Tests of layers run twice, on theirs and on ours:
 ours are to differ in the same way, and where they do not, a test says so.
