@@ -1,4 +1,4 @@
-"""The oracle: the document's equations (docs/equations.md), one step each, and their back-propagation through time, in NumPy float64.
+"""The oracle: the equations of docs/equations.md, one step each, and their back-propagation through time, in NumPy float64.
 
 Nothing here is fast or clever. Each cell has a page: its `step` is the equations as the document prints them, its
 `step_backward` their derivative by hand, line for line in reverse. `unroll` runs a step over a sequence, and `backpropagate`
