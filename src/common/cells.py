@@ -14,9 +14,12 @@ The equations of a cell stand on a page of that name in `rnn_common.equations`, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from rnn_common.checks import one_of
@@ -93,7 +96,7 @@ class Cell:
         states: the state's parts: `("h",)`, or `("h", "c")` of an LSTM. The first is the output.
         weights: a `NamedTuple` of the weights by the equations' names, annotated with their roles: input matrices, recurrent
             matrices, vectors and, with 0 as default, biases.
-        activations: what the step is given besides, by default: names among `"tanh"` and `"sigmoid"`. Default `("tanh",)`.
+        activations: what the step is given besides, by default: names among `"tanh"` and `"sigmoid"`. Default none.
         gates: of a cell that the frameworks pack, the gates in the order of the weights. Default none: every weight is a
             parameter of its own.
         orders: the gates' order in each packing, by `"torch"`, `"keras"` and `"onnx"`.
@@ -109,7 +112,7 @@ class Cell:
     name: str
     states: tuple[str, ...]
     weights: Any
-    activations: tuple[str, ...] = ("tanh",)
+    activations: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
@@ -180,6 +183,7 @@ CELLS: dict[str, Cell] = {
             "SimpleRNN",
             ("h",),
             SimpleRNNWeights,
+            ("tanh",),
             gates=("h",),
             orders={"torch": ("h",), "keras": ("h",), "onnx": ("h",)},
             builtin=("torch", "tf"),
@@ -242,9 +246,30 @@ def cell_in(layer_class: str, holder: Any) -> Cell:
 
 
 def cell_of(cell: Cell | str) -> Cell:
-    """The cell itself, or the one in the table that is called so.
+    """The cell itself, the one in the table that is called so, or the user's own in a file: `"path/to/file.py:NAME"`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none; names what is wrong.
     """
-    return cell if isinstance(cell, Cell) else CELLS[one_of("cell", cell, list(CELLS))]
+    if isinstance(cell, Cell):
+        return cell
+    path, colon, name = cell.rpartition(":")
+    return _from_file(Path(path), name) if colon else CELLS[one_of("cell", cell, list(CELLS))]
+
+
+@cache
+def _from_file(path: Path, name: str) -> Cell:
+    """The cell of that name in a file of the user's own, which is run as an import would."""
+    if not path.is_file():
+        raise ValueError(f"cell should be of a file that is there, got {path}")
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"cell should be of a Python file, got {path}")
+    module = module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # where the annotations of its weights are looked up
+    spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not isinstance(found, Cell):
+        cells = [name for name, value in vars(module).items() if isinstance(value, Cell)]
+        raise ValueError(f"cell should be a Cell in {path} ({', '.join(cells) or 'which has none'}), got {name}")
+    return found

@@ -125,6 +125,9 @@ def _merge_biases(
     return biases
 
 
+# A cell of the user's own, which no framework packs, has each weight by its name: in Keras a matrix transposed.
+
+
 # PyTorch
 
 
@@ -136,6 +139,8 @@ def to_torch(parameters: Parameters, suffix: str = "_l0") -> dict[str, Array]:
 def pack_torch(cell: Cell | str, weights: Mapping[str, Array], suffix: str = "_l0") -> dict[str, Array]:
     """Arrays by the document's names, both biases apart, arranged as `to_torch` does; see `unpack_torch`."""
     cell = cell_of(cell)
+    if not cell.gates:
+        return {f"{name}{suffix}": weights[name] for name in cell.roles if name in weights}
     W, R, b, b_h = _stack("torch", cell, weights)
     state = {f"weight_ih{suffix}": W, f"weight_hh{suffix}": R}
     if b is not None:
@@ -158,6 +163,8 @@ def from_torch(cell: Cell | str, state: Mapping[str, Any], *, suffix: str = "_l0
         MergedBiasesWarning: the two biases were added and the recurrent one was not zero.
     """
     cell = cell_of(cell)
+    if not cell.gates:
+        return Parameters(cell, unpack_torch(cell, state, suffix=suffix))
     names = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
     if f"bias_ih{suffix}" in state or f"bias_hh{suffix}" in state:
         names += [f"bias_ih{suffix}", f"bias_hh{suffix}"]
@@ -177,6 +184,8 @@ def unpack_torch(cell: Cell | str, state: Mapping[str, Any], *, suffix: str = "_
     The recurrent biases are `b_hi` and so on, an LSTM's `weight_hr` is `projection` (`W_hr` is a GRU's).
     """
     cell = cell_of(cell)
+    if not cell.gates:
+        return {name: np.asarray(state[f"{name}{suffix}"]) for name in cell.roles if f"{name}{suffix}" in state}
     gates = len(cell.gates)
     W, R = (np.split(np.asarray(state[f"weight_{kind}{suffix}"]), gates) for kind in ("ih", "hh"))
     projection = {"projection": np.asarray(state[f"weight_hr{suffix}"])} if f"weight_hr{suffix}" in state else {}
@@ -214,6 +223,8 @@ def pack_keras(cell: Cell | str, weights: Mapping[str, Array]) -> list[Array]:
         MergedBiasesWarning: the packing has one bias, and the recurrent ones are not zero.
     """
     cell = cell_of(cell)
+    if not cell.gates:
+        return [np.ascontiguousarray(weights[name].T) for name in cell.roles if name in weights]
     W, R, b, b_h = _stack("keras", cell, weights)
     arrays = [np.ascontiguousarray(W.T), np.ascontiguousarray(R.T)]
     if b is None or b_h is None:
@@ -239,6 +250,8 @@ def from_keras(cell: Cell | str, weights: Sequence[Any]) -> Parameters:
         MergedBiasesWarning: a GRU's two biases of r and z were added and the recurrent ones were not zero.
     """
     cell = cell_of(cell)
+    if not cell.gates:
+        return Parameters(cell, unpack_keras(cell, weights))
     if len(weights) not in (2, 3):
         raise ValueError(f"weights should be kernel, recurrent_kernel and perhaps bias, got {len(weights)} arrays")
     double = bool(cell.apart)
@@ -255,6 +268,9 @@ def from_keras(cell: Cell | str, weights: Sequence[Any]) -> Parameters:
 def unpack_keras(cell: Cell | str, weights: Sequence[Any]) -> dict[str, Array]:
     """Arrays packed as `from_keras` expects them, weights or gradients, by the document's names and both biases apart."""
     cell = cell_of(cell)
+    if not cell.gates:
+        names = [name for name, role in cell.roles.items() if role != "bias" or len(weights) == len(cell.roles)]
+        return {name: np.asarray(array).T for name, array in zip(names, weights, strict=True)}
     W, R = _keras_blocks(cell, weights)
     gates = len(cell.gates)
     if len(weights) == 2:

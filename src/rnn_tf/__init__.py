@@ -5,10 +5,23 @@ import keras
 
 from rnn_common.copying import copy_weights
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
+from rnn_tf.cells.base import apply
 from rnn_tf.engines import ENGINES
 from rnn_tf.layers import GRU, LSTM, SimpleRNN
+from rnn_tf.own import layer_of
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(f"rnn_tf needs Keras's backend to be tensorflow, got {keras.backend.backend()}")
 
-__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "copy_weights"]
+__all__ = [
+    "ENGINES",
+    "GRU",
+    "LSTM",
+    "GRUCell",
+    "LSTMCell",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "apply",
+    "copy_weights",
+    "layer_of",
+]

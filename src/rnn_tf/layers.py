@@ -63,7 +63,7 @@ def broadcast(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
     return tensor if tensor.shape.as_list() == list(shape) else tf.broadcast_to(tensor, shape)
 
 
-class _Layer(keras.layers.RNN):  # type: ignore[misc]
+class Layer(keras.layers.RNN):  # type: ignore[misc]
     """What the three layers share: everything but the equations."""
 
     cell_class: type
@@ -211,11 +211,11 @@ def _delegated(name: str) -> property:
 
 
 for _name in ("units", "activation", "use_bias", *PLUGINS, "dropout", "recurrent_dropout"):
-    setattr(_Layer, _name, _delegated(_name))
+    setattr(Layer, _name, _delegated(_name))
 
 
 @keras.saving.register_keras_serializable("rnn_tf")
-class SimpleRNN(_Layer):
+class SimpleRNN(Layer):
     """A simple RNN over a sequence: drop-in for `keras.layers.SimpleRNN`.
 
     h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h)  (document, "Simple RNN")
@@ -284,7 +284,7 @@ class SimpleRNN(_Layer):
 
 
 @keras.saving.register_keras_serializable("rnn_tf")
-class LSTM(_Layer):
+class LSTM(Layer):
     """An LSTM over a sequence: drop-in for `keras.layers.LSTM`.
 
     i_t, f_t, o_t = σ(W_i· x_t + W_h· h_{t−1} + b_·);  c̃_t = tanh(W_ic x_t + W_hc h_{t−1} + b_c)
@@ -364,7 +364,7 @@ class LSTM(_Layer):
 
 
 @keras.saving.register_keras_serializable("rnn_tf")
-class GRU(_Layer):
+class GRU(Layer):
     """A GRU over a sequence: drop-in for `keras.layers.GRU`.
 
     r_t, z_t = σ(W_i· x_t + W_h· h_{t−1} + b_·)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import packings
-from rnn_common.cells import cell_in
+from rnn_common.cells import Cell, cell_in
 from rnn_common.checks import one_of
 from rnn_common.copying import only_part, require_fit
 from rnn_common.parity.case import Array, Case, Result
@@ -21,6 +21,7 @@ from rnn_common.weights import Parameters
 from rnn_tf import cells, layers
 from rnn_tf.engines import ENGINES
 from rnn_tf.networks import build, devices, encode, fill, on, predict, step, weights
+from rnn_tf.own import OwnCell, OwnLayer, layer_of
 from rnn_tf.training import train
 
 __all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
@@ -60,9 +61,8 @@ def make(
     dtype: str | None = None,
 ) -> Any:
     one_of("device", device, devices())
-    ours, _, own, _ = CLASSES[parameters.cell.layer_class]
     options: dict[str, Any] = dict(parameters.cell.options) | ({} if builtin else {"engine": engine})
-    layer = (own if builtin else ours)(
+    layer = _layer_class(parameters.cell, builtin)(
         parameters.hidden_size,
         use_bias=parameters.bias,
         return_sequences=True,
@@ -75,6 +75,12 @@ def make(
     return layer
 
 
+def _layer_class(cell: Cell, builtin: bool) -> Any:
+    if cell.layer_class not in CLASSES:
+        return layer_of(cell)
+    return CLASSES[cell.layer_class][2 if builtin else 0]
+
+
 # What may stand between the layers of a stack: it has no weights.
 BETWEEN = (
     keras.KerasTensor,
@@ -83,7 +89,7 @@ BETWEEN = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
 )
-RUNS_CELLS = (*(each for classes in CLASSES.values() for each in classes[::2]), keras.layers.RNN)
+RUNS_CELLS = (*(each for classes in CLASSES.values() for each in classes[::2]), OwnLayer, keras.layers.RNN)
 
 
 def parts(layer: Any) -> list[list[Part]]:
@@ -140,7 +146,7 @@ def _run(layer: Any) -> list[list[Part]]:
     """The parts of a layer that runs a cell over time: of a stack, the first cell meets the sequence backwards."""
     found = [[_part(layer, cell, i == 0 and layer.go_backwards)] for i, cell in enumerate(_cells(layer.cell))]
     known = _require_known(layer, RUNS_CELLS, ("call", "inner_loop"))
-    if known is not keras.layers.RNN and known not in CLASSES[found[0][0].cell.layer_class]:
+    if known is not keras.layers.RNN and known not in CLASSES.get(found[0][0].cell.layer_class, (OwnLayer,)):
         raise ValueError(
             f"layer should have a cell of its own kind, got {known.__name__} with {type(layer.cell).__name__}"
         )
@@ -149,13 +155,14 @@ def _run(layer: Any) -> list[list[Part]]:
 
 def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
     kind = next((kind for kind, classes in CLASSES.items() if isinstance(holder, classes[1::2])), None)
-    if kind is None:
+    if kind is None and not isinstance(holder, OwnCell):
         raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(holder)}")
-    _require_known(holder, CLASSES[kind][1::2])
-    cell = cell_in(kind, holder)
-    options: dict[str, Any] = {"input size": holder.kernel.shape[0] if holder.built else None}
+    _require_known(holder, (OwnCell,) if kind is None else CLASSES[kind][1::2])
+    cell = holder.cell if kind is None else cell_in(kind, holder)
+    first = "kernel" if cell.gates else cell.input_matrices[0]
+    options: dict[str, Any] = {"input size": getattr(holder, first).shape[0] if holder.built else None}
     options |= {"hidden size": holder.units, "projection": 0}
-    arguments = ("activation", "recurrent_activation")[: len(cell.activations)]
+    arguments = ("activation", "recurrent_activation")[: len(cell.activations) if cell.gates else 0]
     options |= {argument: _name(getattr(holder, argument)) for argument in arguments}
     return Part(layer, holder, cell, holder.use_bias, options | {"go_backwards": go_backwards})
 
@@ -167,14 +174,18 @@ def _name(activation: Any) -> Any:
     return name if any(getattr(room, name, None) is activation for room in rooms) else activation
 
 
-WEIGHTS = ("kernel", "recurrent_kernel", "bias")
+def _names(part: Part) -> list[str]:
+    """The names of the variables that hold the weights."""
+    if part.cell.gates:
+        return ["kernel", "recurrent_kernel"] + ["bias"] * part.bias
+    return [name for name, role in part.cell.roles.items() if part.bias or role != "bias"]
 
 
 def _arrays(part: Part) -> list[Array]:
     """The weights as Keras packs them; bfloat16 as float32."""
     if not part.holder.built:
         raise ValueError("layer should have been built before its weights are read, got one without weights")
-    return [outputs(getattr(part.holder, name).value) for name in WEIGHTS[: 2 + part.bias]]
+    return [outputs(getattr(part.holder, name).value) for name in _names(part)]
 
 
 def unpack(part: Part) -> dict[str, Array]:
@@ -184,12 +195,12 @@ def unpack(part: Part) -> dict[str, Array]:
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
     arrays = packings.pack_keras(part.cell, weights)
     values = [np.asarray(tf.cast(array, part.holder.variable_dtype)) for array in arrays]
-    for name, array, value in zip(WEIGHTS, arrays, values, strict=False):
+    for name, array, value in zip(_names(part), arrays, values, strict=False):
         if not np.isfinite(value).all():
             raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(array).max():.3g}")
     if not part.holder.built:
         _build(part.layer, len(arrays[0]))
-    return [(getattr(part.holder, name), value) for name, value in zip(WEIGHTS, values, strict=False)]
+    return [(getattr(part.holder, name), value) for name, value in zip(_names(part), values, strict=False)]
 
 
 def _build(layer: Any, width: int) -> None:

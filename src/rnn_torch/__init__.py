@@ -4,7 +4,20 @@ import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rn
 
 from rnn_common.copying import copy_weights
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
+from rnn_torch.cells.base import apply
 from rnn_torch.engines import ENGINES
 from rnn_torch.layers import GRU, LSTM, SimpleRNN
+from rnn_torch.own import layer_of
 
-__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "copy_weights"]
+__all__ = [
+    "ENGINES",
+    "GRU",
+    "LSTM",
+    "GRUCell",
+    "LSTMCell",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "apply",
+    "copy_weights",
+    "layer_of",
+]

@@ -36,7 +36,7 @@ from rnn_torch.cells.simple_rnn import NONLINEARITIES
 Hidden = Tensor | tuple[Tensor, Tensor]
 
 
-class _Layer(nn.RNNBase):
+class Layer(nn.RNNBase):
     """What the three layers share: everything but the equations."""
 
     builtin: type[nn.RNNBase]
@@ -59,8 +59,7 @@ class _Layer(nn.RNNBase):
         return_all_states: bool = False,
         engine: str = "auto",
     ) -> None:
-        if not _is_rate(recurrent_dropout):
-            raise ValueError(f"recurrent_dropout should be a number in range [0, 1], got {recurrent_dropout!r}")
+        check_rate("recurrent_dropout", recurrent_dropout)
         unroll.check(engine)
         super().__init__(
             mode,
@@ -106,8 +105,11 @@ class _Layer(nn.RNNBase):
 
     def packed(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> list[Tensor]:
         """The weights of one layer and direction as PyTorch packs them, cast to `dtype` if one is given."""
-        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias + ["weight_hr"] * (self.proj_size > 0)
-        return [getattr(self, name + suffix).to(dtype) for name in names]
+        return [getattr(self, name + suffix).to(dtype) for name in self._weight_names()]
+
+    def _weight_names(self) -> list[str]:
+        """The names of the weights of one layer and direction, without their endings."""
+        return ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias + ["weight_hr"] * (self.proj_size > 0)
 
     def explain(self, input: Tensor | PackedSequence) -> unroll.Choice:
         """Which engine runs a call, and why not those that were asked before it.
@@ -186,10 +188,10 @@ class _Layer(nn.RNNBase):
         return state
 
     def _returned(self, output: Any, final: State, history: State) -> Any:
-        hidden = final if len(final) == 2 else final[0]
+        hidden = final if len(final) > 1 else final[0]
         if not self.return_all_states:
             return output, hidden
-        return output, hidden, history if len(history) == 2 else history[0]
+        return output, hidden, history if len(history) > 1 else history[0]
 
     def _run(self, x: Tensor, state: State | None, batch_sizes: Tensor | None = None) -> tuple[Tensor, State, State]:
         """Every layer and direction over `x (time, batch, input)`, or packed `(rows, input)`.
@@ -263,6 +265,7 @@ class _Layer(nn.RNNBase):
             "return_all_states": self.return_all_states,
             "recurrent_dropout": training and self.recurrent_dropout > 0,
             **{f"{option}={value}": True for option, value in self.cell.options.items()},
+            f"cell {self.cell.name}": "torch" not in self.cell.builtin,
         }
         for option in (option for option, given in options.items() if given):
             refuse_for_torchscript(type(self).__name__, option)
@@ -271,7 +274,7 @@ class _Layer(nn.RNNBase):
         return ((self.num_layers * self._directions, batch, self.hidden_size),)
 
     def _check_input(self, x: Tensor) -> None:
-        weight = cast(Tensor, self.weight_ih_l0)
+        weight = cast(Tensor, getattr(self, self._weight_names()[0] + "_l0"))
         if autocast_dtype(x) != autocast_dtype(weight):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
@@ -299,8 +302,14 @@ class _Layer(nn.RNNBase):
         return ", ".join([super().extra_repr(), *parts])
 
 
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, numbers.Number) and not isinstance(value, bool) and 0 <= value <= 1  # type: ignore[operator]
+def check_rate(argument: str, value: Any) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        ValueError: it is no number from 0 to 1.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ValueError(f"{argument} should be a number in range [0, 1], got {value!r}")
 
 
 def _stacked(states: list[State]) -> State:
@@ -335,7 +344,7 @@ def _recurrent_masks(cell: Cell, h: Tensor, rate: float) -> dict[str, Tensor]:
     return {name: functional.dropout(ones, rate) for name in cell.recurrent_matrices}
 
 
-class SimpleRNN(_Layer):
+class SimpleRNN(Layer):
     """A simple RNN over a sequence: drop-in for `nn.RNN`.
 
     h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h), with `b_h = bias_ih + bias_hh` (document, "Simple RNN")
@@ -394,7 +403,7 @@ class SimpleRNN(_Layer):
         return (NONLINEARITIES[self.nonlinearity],)
 
 
-class LSTM(_Layer):
+class LSTM(Layer):
     """An LSTM over a sequence: drop-in for `nn.LSTM`.
 
     i_t, f_t, o_t = σ(W_i· x_t + W_h· h_{t−1} + b_·);  c̃_t = tanh(W_ic x_t + W_hc h_{t−1} + b_c)
@@ -450,7 +459,7 @@ class LSTM(_Layer):
         return (runs, batch, self.proj_size or hidden_size), (runs, batch, hidden_size)
 
 
-class GRU(_Layer):
+class GRU(Layer):
     """A GRU over a sequence: drop-in for `nn.GRU`.
 
     r_t, z_t = σ(W_i· x_t + W_h· h_{t−1} + b_·)

@@ -25,6 +25,7 @@ from rnn_common.weights import Parameters
 from rnn_torch import cells, layers
 from rnn_torch.engines import ENGINES
 from rnn_torch.networks import build, devices, encode, fill, predict, step, weights
+from rnn_torch.own import OwnLayer, layer_of
 from rnn_torch.training import train
 
 __all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
@@ -64,9 +65,8 @@ def make(
     one_of("device", device, devices())
     if builtin and not has_builtin(parameters):
         raise ValueError(f"torch.nn has no {parameters.cell.name}")
-    ours, _, own, _ = CLASSES[parameters.cell.layer_class]
     options: dict[str, Any] = {} if builtin else {"engine": engine, **parameters.cell.options}
-    layer: nn.Module = (own if builtin else ours)(
+    layer: nn.Module = _layer_class(parameters.cell, builtin)(
         parameters.input_size,
         parameters.hidden_size,
         bias=parameters.bias,
@@ -79,6 +79,12 @@ def make(
     return layer
 
 
+def _layer_class(cell: Cell, builtin: bool) -> Any:
+    if cell.layer_class not in CLASSES:
+        return layer_of(cell)
+    return CLASSES[cell.layer_class][2 if builtin else 0]
+
+
 # What may stand between the layers of a stack: it has no weights.
 BETWEEN = (nn.Dropout,)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -88,10 +94,10 @@ def parts(layer: Any) -> list[list[Part]]:
     if isinstance(layer, BETWEEN):
         return []
     kind = next((kind for kind, classes in CLASSES.items() if isinstance(layer, classes)), None)
-    if kind is None:
+    if kind is None and not isinstance(layer, OwnLayer):
         raise TypeError(f"layer should be a recurrent layer or cell, got {full_name(layer)}")
-    known = next(each for each in CLASSES[kind] if isinstance(layer, each))
-    cell = cell_in(kind, layer)
+    known = OwnLayer if kind is None else next(each for each in CLASSES[kind] if isinstance(layer, each))
+    cell = layer.cell if kind is None else cell_in(kind, layer)
     if type(layer).forward is not known.forward:
         raise ValueError(
             f"layer should compute what {known.__name__} does, got {type(layer).__name__}, whose forward is its own: "
@@ -127,6 +133,8 @@ def _arrays(part: Part) -> dict[str, Array]:
     """The weights in force by PyTorch's names; bfloat16 as float32."""
     kinds = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * part.bias
     kinds += ["weight_hr"] * bool(part.options["projection"])
+    if not part.cell.gates:
+        kinds = [name for name, role in part.cell.roles.items() if part.bias or role != "bias"]
     arrays = {}
     for name in (kind + part.suffix for kind in kinds):
         tensor = _in_force(part.holder, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,13 @@ PAGES: dict[str, Any] = {"SimpleRNN": simple_rnn, "LSTM": lstm, "GRU": gru, "GRU
 
 
 def page(cell: Cell) -> Any:
-    """The page of a cell: a module with its `step` and `step_backward`."""
-    return PAGES[cell.name]
+    """The page of a cell: a module with its `step` and `step_backward`; of a cell of the user's own, its step alone."""
+    if cell.name in PAGES:
+        return PAGES[cell.name]
+    if cell.numpy is None:
+        raise ValueError(f"cell {cell.name} should have a step in NumPy, its argument numpy, got none")
+    own = cell.numpy
+    return SimpleNamespace(step=lambda w, x_t, state: (own(w, x_t, state), None), step_backward=None)
 
 
 class Unrolled(NamedTuple):
@@ -37,6 +43,8 @@ class Unrolled(NamedTuple):
     @property
     def largest_pre_activation(self) -> float:
         """The largest |argument| of any σ or tanh (an LSTM's c_t among them): rounding grows in proportion to it."""
+        if self.traces[0] is None:
+            return 1.0  # a cell of the user's own tells no more than its state
         names = [name for name in self.traces[0]._fields if name.startswith("a_") or name == "c_t"]
         return max(float(np.abs(getattr(trace, name)).max()) for trace in self.traces for name in names)
 

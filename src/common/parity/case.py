@@ -85,16 +85,66 @@ def make_case(parameters: Parameters, x: Array, lengths: Array | None = None, *,
 
 
 class OracleRun(NamedTuple):
-    """The oracle's result, and the largest |pre-activation| on the way to it."""
+    """The oracle's result, and the largest |pre-activation| on the way to it.
+
+    Attributes:
+        result: its gradients are those along `directions`, where there are any.
+        largest_pre_activation: of the case; 1 of a cell of the user's own, which does not tell.
+        directions: None where the oracle has a derivative. Else directions in the space of all inputs and weights, each an
+            array by the name of what it is a direction of.
+    """
 
     result: Result
     largest_pre_activation: float
+    directions: list[dict[str, Array]] | None = None
+
+    def comparable(self, result: Result) -> Result:
+        """Another's result with the gradients that the oracle has."""
+        if self.directions is None:
+            return result
+        along = [sum(np.vdot(v, result.gradients[name]) for name, v in each.items()) for each in self.directions]
+        return result._replace(gradients={ALONG: np.array(along)})
+
+
+ALONG = "along random directions"
+DIRECTIONS = 8
+STEP = 1e-200  # so small that its square vanishes: the derivative has no truncation error and no cancellation
 
 
 def run_oracle(case: Case) -> OracleRun:
-    """The case by the document's equations in float64, whatever its dtype."""
+    """The case by the document's equations in float64, whatever its dtype.
+
+    The gradients of a cell without a derivative of its own are taken by complex steps: Im L(θ + i·step·v) / step is ∂L/∂θ · v,
+    to rounding (Squire & Trapp 1998).
+    """
     unrolled = equations.unroll(case.parameters, case.x, case.state, case.lengths)
+    if equations.page(case.parameters.cell).step_backward is None:
+        directions = _directions(case)
+        along = np.array([_derivative(case, v) for v in directions])
+        result = Result(unrolled.outputs, unrolled.final, {ALONG: along})
+        return OracleRun(result, unrolled.largest_pre_activation, directions)
     gradients = equations.backpropagate(case.parameters, unrolled, case.d_outputs, case.d_final, case.lengths)
     by_name = {"x": gradients.x} | gradients.weights
     by_name |= {f"{s}_0": d for s, d in zip(case.parameters.cell.states, gradients.state, strict=True)}
     return OracleRun(Result(unrolled.outputs, unrolled.final, by_name), unrolled.largest_pre_activation)
+
+
+def _directions(case: Case) -> list[dict[str, Array]]:
+    """Random directions in the space of the input, the initial state and all weights."""
+    random = np.random.default_rng(0)
+    shapes = {"x": case.x.shape} | {
+        f"{s}_0": h.shape for s, h in zip(case.parameters.cell.states, case.state, strict=True)
+    }
+    shapes |= {name: array.shape for name, array in case.parameters.items()}
+    return [{name: random.standard_normal(shape) for name, shape in shapes.items()} for _ in range(DIRECTIONS)]
+
+
+def _derivative(case: Case, v: dict[str, Array]) -> float:
+    """∂L/∂ everything, along a direction."""
+    cell = case.parameters.cell
+    moved = {name: array + 1j * STEP * v[name] for name, array in case.parameters.astype(np.float64).items()}
+    state = tuple(h + 1j * STEP * v[f"{s}_0"] for s, h in zip(cell.states, case.state, strict=True))
+    unrolled = equations.unroll_weights(cell, cell.weights(**moved), case.x + 1j * STEP * v["x"], state, case.lengths)
+    loss = np.sum(unrolled.outputs * case.d_outputs)
+    loss += sum(np.sum(h * d) for h, d in zip(unrolled.final, case.d_final, strict=True))
+    return float(loss.imag / STEP)

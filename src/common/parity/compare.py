@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_common.cells import CELLS
+from rnn_common.cells import CELLS, cell_of
 from rnn_common.checks import one_of
 from rnn_common.data import Sequences, batches, load
 from rnn_common.machine import check_memory, environment
@@ -32,18 +32,18 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Contender:
-    """Someone to compare: the oracle, a twin or a framework's own layer."""
+    """Someone to compare with the oracle and with each other: a twin's layer, or a framework's own."""
 
     name: str
-    framework: Framework | None = None
-    builtin: bool = False
+    framework: Framework
+    builtin: bool
+    layer: Any
 
-    def run(self, case: Case, device: str, oracle: Result) -> Result:
-        """The case's result; the oracle's is at hand already."""
-        if self.framework is None:
-            return oracle
-        layer = self.framework.make(case.parameters, builtin=self.builtin, device=device)
-        return self.framework.run(layer, case)
+    def run(self, case: Case) -> Result:
+        return self.framework.run(self.layer, case)
+
+    def training_step(self, case: Case) -> Callable[[], Any]:
+        return self.framework.training_step(self.layer, case)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Settings:
     """What to compare.
 
     Args:
-        cells: names in `rnn_common.cells.CELLS`. Default all.
+        cells: names in `rnn_common.cells.CELLS`, or of cells of the user's own: `"path/to/file.py:NAME"`. Default all.
         frameworks: among `torch` and `tf`. Default those installed.
         dtype: `"float64"` (default) or `"float32"`.
         device: `"cpu"` (default) or `"cuda"`.
@@ -79,7 +79,7 @@ class Settings:
         from rnn_common.data import DATASETS
 
         for cell in self.cells:
-            one_of("cell", cell, list(CELLS))
+            cell_of(cell)
         for framework in self.frameworks:
             one_of("framework", framework, ["torch", "tf"])
         one_of("dtype", self.dtype, ["float64", "float32"])
@@ -174,7 +174,7 @@ def prepare(settings: Settings) -> Prepared:
 def _least_memory(settings: Settings, data: Sequences, frameworks: int) -> int:
     """Bytes that the largest cell asked for takes at the least: the weights and each contender's gradients and outputs."""
     largest = max(
-        sum(math.prod(shape) for shape in CELLS[cell].shapes(data.features, settings.hidden).values())
+        sum(math.prod(shape) for shape in cell_of(cell).shapes(data.features, settings.hidden).values())
         for cell in settings.cells
     )
     steps = min(settings.batch, len(data)) * int(data.lengths.max())
@@ -211,37 +211,46 @@ def compare(
             seed=settings.seed,
             dtype=settings.dtype,
         )
+        contenders = _contenders(parameters, frameworks, settings.device)
         cases = [make_case(parameters, batch.x, batch.lengths, seed=settings.seed + j) for j, batch in enumerate(found)]
 
-        def report(what: str, share: float, i: int = i) -> None:
-            progress(f"{settings.cells[i]}: {what}", (i + share) / len(settings.cells))
+        def report(what: str, share: float, i: int = i, name: str = parameters.cell.name) -> None:
+            progress(f"{name}: {what}", (i + share) / len(settings.cells))
 
-        pairs += _compare_pairs(cell, cases, frameworks, settings, lambda what, s: report(what, 0.8 * s))
+        pairs += _compare_pairs(cases, contenders, settings, lambda what, s: report(what, 0.8 * s))
         for framework in frameworks:
             report(f"timing {framework.package}", 0.9)
-            if framework.has_builtin(parameters):
-                times.append(_time(cell, framework, cases[0], settings))
-            else:
+            rivals = [contender for contender in contenders if contender.framework is framework]
+            if len(rivals) == 2:
+                times.append(_time(rivals, cases[0], settings))
+            elif parameters.cell.name in CELLS:
                 left_out[f"{framework.builtin_package}, {cell}"] = "there is no such layer"
     progress("done", 1.0)
     return Report(settings, left_out, pairs, times, environment(frameworks))
 
 
-def _contenders(parameters: Parameters, frameworks: Sequence[Framework]) -> list[Contender]:
-    twins = [Contender(framework.package, framework) for framework in frameworks]
-    builtin = [Contender(f.builtin_package, f, True) for f in frameworks if f.has_builtin(parameters)]
-    return [*twins, *builtin, Contender(ORACLE)]
+def _contenders(parameters: Parameters, frameworks: Sequence[Framework], device: str) -> list[Contender]:
+    """The twins' layers with these weights, and after them those of the frameworks themselves that there are."""
+    return [
+        Contender(
+            framework.builtin_package if builtin else framework.package,
+            framework,
+            builtin,
+            framework.make(parameters, builtin=builtin, device=device),
+        )
+        for builtin in (False, True)
+        for framework in frameworks
+        if not builtin or framework.has_builtin(parameters)
+    ]
 
 
 def _compare_pairs(
-    cell: str,
     cases: Sequence[Case],
-    frameworks: Sequence[Framework],
+    contenders: Sequence[Contender],
     settings: Settings,
     progress: Callable[[str, float], None],
 ) -> Iterator[PairRow]:
-    """Every pair of contenders, over all cases."""
-    contenders = _contenders(cases[0].parameters, frameworks)
+    """Every pair of contenders, and each of them and the oracle, over all cases."""
     worst: dict[tuple[str, str], Deviations] = {}
     largest = 0.0
     for i, case in enumerate(cases):
@@ -250,11 +259,16 @@ def _compare_pairs(
         results = {}
         for j, contender in enumerate(contenders):
             progress(contender.name, (i + j / len(contenders)) / len(cases))
-            results[contender.name] = contender.run(case, settings.device, oracle.result)
-        for first, second in combinations(results, 2):
-            found = deviations(results[first], results[second])
-            worst[first, second] = worst.get((first, second), found).worst(found)
-    for (first, second), found in worst.items():
+            results[contender.name] = contender.run(case)
+        apart = {(a, b): deviations(results[a], results[b]) for a, b in combinations(results, 2)}
+        apart |= {
+            (name, ORACLE): deviations(oracle.comparable(result), oracle.result) for name, result in results.items()
+        }
+        for pair, deviation in apart.items():
+            worst[pair] = worst.get(pair, deviation).worst(deviation)
+    cell = cases[0].parameters.cell.name
+    for first, second in combinations([*(contender.name for contender in contenders), ORACLE], 2):
+        found = worst[first, second]
         limit = _pair_bounds(first, second, contenders, worst, settings.dtype, largest)
         yield PairRow(cell, first, second, found, limit, limit is None or found.within(limit))
 
@@ -273,14 +287,11 @@ def _pair_bounds(
     """
     if dtype == "float64":
         return bounds(dtype, largest)
-    by_name = {contender.name: contender for contender in contenders}
-    if all(by_name[name].builtin or name == ORACLE for name in (first, second)):
+    pair = [contender for contender in contenders if contender.name in (first, second)]
+    if all(contender.builtin for contender in pair):
         return None
     allowed = []
-    for name in (first, second):
-        contender = by_name[name]
-        if contender.framework is None:
-            continue
+    for contender in pair:
         own_error = worst.get((contender.framework.builtin_package, ORACLE))
         if contender.builtin and own_error is not None:
             allowed.append(own_error)
@@ -291,18 +302,18 @@ def _pair_bounds(
 
 def _any_builtin_error(contenders: Sequence[Contender], worst: dict[tuple[str, str], Deviations]) -> Deviations | None:
     """The error of the other framework's layer, for a form that one framework lacks."""
-    errors = [worst[c.name, ORACLE] for c in contenders if c.builtin]
+    errors = [worst[contender.name, ORACLE] for contender in contenders if contender.builtin]
     return errors[0] if errors else None
 
 
-def _time(cell: str, framework: Framework, case: Case, settings: Settings) -> TimeRow:
-    steps = [
-        framework.training_step(framework.make(case.parameters, builtin=builtin, device=settings.device), case)
-        for builtin in (False, True)
-    ]
+def _time(rivals: Sequence[Contender], case: Case, settings: Settings) -> TimeRow:
+    """Ours and the framework's own, in that order."""
+    framework = rivals[0].framework
     ours, builtin = time_in_turn(
-        steps, settings.rounds, seconds=lambda step: framework.seconds(step, device=settings.device)
+        [rival.training_step(case) for rival in rivals],
+        settings.rounds,
+        seconds=lambda step: framework.seconds(step, device=settings.device),
     )
     low, ratio, high = np.quantile(builtin / ours, [0.25, 0.5, 0.75])
     medians = 1e3 * float(np.median(ours)), 1e3 * float(np.median(builtin))
-    return TimeRow(cell, framework.package, *medians, float(ratio), float(low), float(high))
+    return TimeRow(case.parameters.cell.name, framework.package, *medians, float(ratio), float(low), float(high))

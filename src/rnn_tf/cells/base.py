@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import tensorflow as tf
@@ -202,11 +202,24 @@ class RNNCell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         self.output_size = units
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        columns = len(self.cell.gates) * self.units
-        self.kernel = self._add("kernel", "kernel", (input_shape[-1], columns))
-        self.recurrent_kernel = self._add("recurrent_kernel", "recurrent", (self.units, columns))
-        self.bias = self._add("bias", "bias", self._bias_shape(columns)) if self.use_bias else None
+        self.bias = None
+        for name, (weight, shape) in self._variables(input_shape[-1]).items():
+            setattr(self, name, self._add(name, weight, shape))
         self.built = True
+
+    def _variables(self, width: int | None) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        """Every variable by name: which arguments say how it starts, `kernel`, `recurrent` or `bias`, and its shape.
+
+        Of a cell that Keras packs `kernel`, `recurrent_kernel` and `bias`; else the cell's weights, matrices transposed.
+        """
+        if not self.cell.gates:
+            weight = {"input matrix": "kernel", "recurrent matrix": "recurrent", "vector": "kernel", "bias": "bias"}
+            shapes = self.cell.shapes(cast(int, width), self.units, bias=self.use_bias)
+            return {name: (weight[self.cell.roles[name]], shape[::-1]) for name, shape in shapes.items()}
+        columns = len(self.cell.gates) * self.units
+        biases = {"bias": ("bias", (2, columns) if self.cell.apart else (columns,))} if self.use_bias else {}
+        matrices = {"kernel": ("kernel", (width, columns)), "recurrent_kernel": ("recurrent", (self.units, columns))}
+        return {**matrices, **biases}
 
     def _add(self, name: str, weight: str, shape: tuple[int | None, ...]) -> Any:
         return self.add_weight(
@@ -216,9 +229,6 @@ class RNNCell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
             regularizer=getattr(self, f"{weight}_regularizer"),
             constraint=getattr(self, f"{weight}_constraint"),
         )
-
-    def _bias_shape(self, columns: int) -> tuple[int, ...]:
-        return (2, columns) if self.cell.apart else (columns,)
 
     def _bias_initializer(self) -> Any:
         return self.bias_initializer
@@ -232,20 +242,21 @@ class RNNCell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         """The cell and its options; in training, with this sequence's dropout masks."""
         masks: dict[str, Tensor] = {}
         if training and self.dropout and self.dropout_mask_count:
-            masks |= self._by_gate(self.cell.input_weight, self.get_dropout_mask(x_t))
+            masks |= self._by_matrix(self.cell.input_matrices, self.get_dropout_mask(x_t))
         if training and self.recurrent_dropout:
-            masks |= self._by_gate(self.cell.recurrent_weight, self.get_recurrent_dropout_mask(h))
+            masks |= self._by_matrix(self.cell.recurrent_matrices, self.get_recurrent_dropout_mask(h))
         return Recurrence(self.cell, tuple(getattr(self, name) for name in self.activations), masks)
 
     def packed(self) -> list[Tensor]:
         """The weights as Keras packs them: `kernel`, `recurrent_kernel` and, where there are biases, `bias`."""
-        return [tf.convert_to_tensor(v) for v in (self.kernel, self.recurrent_kernel, self.bias) if v is not None]
+        return [tf.convert_to_tensor(getattr(self, name)) for name in self._variables(None)]
 
-    def _by_gate(self, name: Callable[[str], str], masks: Any) -> dict[str, Tensor]:
-        """Masks by the name of each gate's matrix: one each, or one for all."""
-        order = self.cell.orders["keras"]
-        each = masks if isinstance(masks, (list, tuple)) else [masks] * len(order)
-        return {name(gate): mask for gate, mask in zip(order, each, strict=True)}
+    def _by_matrix(self, names: tuple[str, ...], masks: Any) -> dict[str, Tensor]:
+        """Masks by the name of the matrix whose inputs they drop: one each, in the gates' order in Keras, or one for all."""
+        if not isinstance(masks, (list, tuple)):
+            return dict.fromkeys(names, masks)
+        order = [self.cell.gates.index(gate) for gate in self.cell.orders["keras"]]
+        return {names[index]: mask for index, mask in zip(order, masks, strict=True)}
 
     def drop_inputs(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         """In training, the inputs `(batch, features)` or `(batch, time, features)` times the mask that all gates share."""
