@@ -3,6 +3,7 @@
 import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rnn_common.loading.
 import keras
 
+from rnn_common import __version__
 from rnn_common.copying import copy_weights
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.engines import ENGINES
@@ -11,4 +12,4 @@ from rnn_tf.layers import GRU, LSTM, SimpleRNN
 if keras.backend.backend() != "tensorflow":
     raise ImportError(f"rnn_tf needs Keras's backend to be tensorflow, got {keras.backend.backend()}")
 
-__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "copy_weights"]
+__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "__version__", "copy_weights"]

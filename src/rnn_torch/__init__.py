@@ -2,9 +2,10 @@
 
 import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rnn_common.loading.
 
+from rnn_common import __version__
 from rnn_common.copying import copy_weights
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.engines import ENGINES
 from rnn_torch.layers import GRU, LSTM, SimpleRNN
 
-__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "copy_weights"]
+__all__ = ["ENGINES", "GRU", "LSTM", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "__version__", "copy_weights"]
