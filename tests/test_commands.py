@@ -646,7 +646,7 @@ def saves_and_ends(twin, problem, run, device):
 def test_a_training_that_is_there_is_gone_on_with_or_begun_anew(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert begin_training(saves_and_ends, "--seeds", 2).exit_code == 0
-    first, second = sorted(Path("out").glob("*-torch-GRU-*"))
+    first, second = sorted(Path("out").glob("adding-10-torch-GRU-*"))
     again = begin_training(raising(AssertionError("trained")))
     assert again.exit_code == 2
     assert again.stderr == (
@@ -663,12 +663,12 @@ def test_a_training_that_is_there_is_gone_on_with_or_begun_anew(tmp_path, monkey
     seen = []
 
     def looks(twin, problem, run, device):
-        seen.append(sorted(path.name for path in first.iterdir()))
+        seen.extend(sorted(path.name for path in run.folder.iterdir()))
         return saves_and_ends(twin, problem, run, device)
 
     anew = begin_training(looks, "--seeds", 1, "--overwrite")
     assert anew.exit_code == 0, anew.output
-    assert seen == [["checkpoint-best.json", "notes.txt"]]
+    assert seen == ["checkpoint-best.json", "notes.txt"]  # of both problems
     assert (second / "checkpoint-00000007.json").read_text() == "kept"
     assert (first / "checkpoint-00000000.json").exists()
 
@@ -748,7 +748,7 @@ def test_the_framework_that_is_being_imported_is_named(name, tmp_path, monkeypat
     module = importlib.import_module(f"rnn_common.cli.{name}")
     monkeypatch.setattr(module, "progress_bar", progress_bar)
     arguments = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("OUT/", "")
-    with stand_ins(COMMANDS[name], COMMANDS[name].gives):
+    with stand_ins(COMMANDS[name], (lambda *_: ["Über"]) if name == "predict" else COMMANDS[name].gives):
         ran = invoke(arguments)
     assert ran.exit_code == 0, ran.output
     both = [("importing PyTorch", 0.0), ("importing TensorFlow", 0.0)]
@@ -847,10 +847,13 @@ def test_the_shell_completes_commands_options_and_names(line):
     assert ran.stdout.split("\n")[:-1] == COMPLETIONS[line]
 
 
-def test_completion_is_shown_and_installed(tmp_path):
-    environment = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "HOME": str(tmp_path)}
-    options = [["--show-completion", "bash"], ["--install-completion", "bash"]]
-    shown, installed = (CliRunner().invoke(app.app, each, env=environment, prog_name="rnn-parity") for each in options)
+def test_completion_is_shown_and_installed(tmp_path, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # else of the shell that runs the tests
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown, installed = (
+        CliRunner().invoke(app.app, [option, "bash"], prog_name="rnn-parity")
+        for option in ("--show-completion", "--install-completion")
+    )
     assert (shown.exit_code, installed.exit_code) == (0, 0)
     assert "complete -o default -F _rnn_parity_completion rnn-parity" in shown.stdout
     script = tmp_path / ".bash_completions" / "rnn-parity.sh"
