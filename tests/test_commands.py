@@ -734,6 +734,15 @@ def test_a_narrow_terminal_cuts_the_text_of_progress_and_nothing_else(width, bef
     assert line == begin + text[: width - len(begin) - 1] + "…"
 
 
+def test_what_comes_first_is_drawn_at_once():
+    """The import of a framework, while which nothing is drawn, may follow."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with app.terminal.progress_bar(console) as progress:
+        progress("importing PyTorch", 0.0)
+        drawn = console.file.getvalue()
+    assert "importing PyTorch" in drawn
+
+
 @pytest.mark.parametrize("name", ["compare", "train", "resume", "predict", "lockstep", "gradients", "bench"])
 def test_the_framework_that_is_being_imported_is_named(name, tmp_path, monkeypatch):
     """For it takes seconds, in which nothing else is seen."""

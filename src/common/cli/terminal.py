@@ -236,7 +236,12 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         return
     with rich.progress.Progress(*_columns(console.width), console=console, transient=True, expand=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
+
+        def show(what: str, share: float) -> None:
+            # At the beginning at once, for while a framework is imported standard error goes nowhere: see rnn_common.twins.
+            bar.update(task, description=what, completed=share, refresh=share == 0)
+
+        yield show
 
 
 def _columns(width: int) -> list[ProgressColumn]:
