@@ -16,7 +16,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
 bench: $(READY)
-	$(BIN)/python -m rnn_benchmarks
+	$(BIN)/rnn-parity bench
 
 lint: $(READY)
 	$(BIN)/ruff check .

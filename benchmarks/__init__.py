@@ -1,4 +1,4 @@
-"""How fast each framework runs each cell: `python -m rnn_benchmarks`, or `make bench`.
+"""How fast each framework runs each cell: `rnn-parity bench`, or `make bench`.
 
 - `workloads`: what is run, by the names under which it was published.
 - `contenders`: who runs it.

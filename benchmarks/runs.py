@@ -210,8 +210,12 @@ class Prepared(NamedTuple):
     twins: dict[str, Framework]
 
 
-def prepare(settings: Settings) -> Prepared:
+def prepare(settings: Settings, progress: Progress = lambda what, share: None) -> Prepared:
     """All that can be wrong with what was asked for is found here, before the work.
+
+    Args:
+        settings: what to run.
+        progress: called with what is being imported.
 
     Raises:
         ValueError: the device is absent.
@@ -224,7 +228,7 @@ def prepare(settings: Settings) -> Prepared:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         remedy = ": pip install '.[torch,tf,bench]'" if any(contender.absent() for contender in chosen) else ""
         raise MissingPackage(f"none of the contenders can run: {reasons}{remedy}")
-    twins = {name: registry.get(name) for name in dict.fromkeys(contender.framework for contender in present)}
+    twins = registry.get_each(dict.fromkeys(contender.framework for contender in present), progress)
     for twin in twins.values():
         one_of("device", settings.device, twin.devices())
         twin.set_threads(settings.threads)
@@ -246,8 +250,7 @@ def run(
     Raises:
         ValueError, ModuleNotFoundError: see `prepare`.
     """
-    progress("importing", 0.0)
-    present, left_out, twins = prepared or prepare(settings)
+    present, left_out, twins = prepared or prepare(settings, progress)
     products = {
         name: twin.matrix_product(PRODUCT[settings.device], settings.device, settings.dtype)
         for name, twin in twins.items()

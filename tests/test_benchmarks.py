@@ -231,7 +231,7 @@ def tiny(monkeypatch):
 
 def test_a_run(tiny, tmp_path):
     """What comes of it, in JSON, Markdown, figures and on the screen."""
-    from rnn_benchmarks.__main__ import write
+    from rnn_common.cli.bench import write
 
     seen = []
     report = runs.run(tiny, lambda what, share: seen.append(share))
@@ -380,7 +380,7 @@ def test_other_circumstances():
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "rnn_benchmarks", *arguments], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "rnn_common.cli.app", "bench", *arguments], capture_output=True, text=True, cwd=ROOT
     )
 
 
@@ -486,7 +486,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path):
     ):
         ran = command(*arguments)
         assert ran.returncode == 2
-        assert ran.stderr.startswith("benchmarks: ")
+        assert ran.stderr.startswith("rnn-parity: ")
         assert message in ran.stderr
         assert len(ran.stderr.splitlines()) == 1
 
@@ -515,11 +515,15 @@ def test_the_names_that_can_be_asked_for():
 
 
 def test_without_the_bench_extra():
-    program = "import sys; sys.modules['scipy'] = None; sys.argv = ['x']; import runpy; runpy.run_module('benchmarks')"
+    """Asked for as a module, which is the command by another name."""
+    program = (
+        "import sys; sys.modules['scipy'] = None; sys.argv = ['x']; "
+        "import runpy; runpy.run_module('rnn_benchmarks', run_name='__main__')"
+    )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 2
     assert ran.stderr.splitlines() == [
-        "the benchmarks need the package scipy, which is not installed: pip install '.[bench]'"
+        "rnn-parity: the benchmarks need the package scipy, which is not installed: pip install '.[bench]'"
     ]
 
 

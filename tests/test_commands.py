@@ -5,13 +5,15 @@ run the commands as they are.
 """
 
 import errno
+import importlib
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,12 +25,14 @@ import pytest
 for package in ("typer", "safetensors", "matplotlib", "scipy"):
     pytest.importorskip(package)
 
+from rich.console import Console
 from typer.testing import CliRunner
 
-import rnn_benchmarks.__main__ as bench
-from rnn_benchmarks import comparing, runs
+import rnn_common
+from rnn_benchmarks import comparing, plots, runs
 from rnn_common import machine, twins
-from rnn_common.cli import app
+from rnn_common.checks import one_of
+from rnn_common.cli import app, bench
 from rnn_common.files import write_bytes
 from rnn_common.parity import compare, flow, lockstep
 from rnn_common.parity.compare import PairRow, TimeRow
@@ -78,7 +82,6 @@ def twin(name):
 class Command:
     """How a command is called, where its work is done and what that gives, and the files that it writes into its folder."""
 
-    app: object
     arguments: str
     place: object
     work: str
@@ -88,22 +91,18 @@ class Command:
 
 COMMANDS = {
     "compare": Command(
-        app.app, "compare --data gaussian --output OUT/report.json", app, "compare", compared, ("report.json",)
+        "compare --data gaussian --output OUT/report.json", compare, "compare", compared, ("report.json",)
     ),
     "train": Command(
-        app.app,
         "train adding --setting tiny --cell GRU --framework torch --output OUT",
         experiments,
         "train",
         trained,
         ("results.json", "results.md", "curves.svg", "curves.png"),
     ),
-    "resume": Command(app.app, "resume CHECKPOINTS/adding", experiments, "train", trained),
-    "predict": Command(
-        app.app, "predict CHECKPOINTS/text Über", prediction, "answer", lambda *_: ["Übermäßig \udcff � [red]"]
-    ),
+    "resume": Command("resume CHECKPOINTS/adding", experiments, "train", trained),
+    "predict": Command("predict CHECKPOINTS/text Über", prediction, "answer", lambda *_: ["Übermäßig \udcff � [red]"]),
     "lockstep": Command(
-        app.app,
         "lockstep --output OUT",
         lockstep,
         "measure",
@@ -111,25 +110,22 @@ COMMANDS = {
         ("lockstep.json", "lockstep.svg", "lockstep.png"),
     ),
     "gradients": Command(
-        app.app,
         "gradients --output OUT",
         flow,
         "measure",
         lambda *_, **__: report_of("training/gradients.json"),
         ("gradients.json", "gradients.svg", "gradients.png"),
     ),
-    "benchmarks": Command(
-        bench.app,
-        "--output OUT",
-        bench,
+    "bench": Command(
+        "bench --output OUT",
+        runs,
         "run",
         benchmarked,
         ("benchmarks.json", "benchmarks.md", *bench.FIGURES),
     ),
-    "benchmarks list": Command(bench.app, "list", bench, "Table", bench.Table),
-    "benchmarks compare": Command(
-        bench.app,
-        f"compare {DOCS}/benchmarks/benchmarks.json {DOCS}/benchmarks/benchmarks.json",
+    "bench list": Command("bench list", bench, "Table", bench.Table),
+    "bench compare": Command(
+        f"bench compare {DOCS}/benchmarks/benchmarks.json {DOCS}/benchmarks/benchmarks.json",
         comparing,
         "changes",
         comparing.changes,
@@ -140,15 +136,14 @@ COMMANDS = {
 def stand_ins(command, work):
     """Patches: no framework is imported, no recordings are read, and the work is another."""
     stack = ExitStack()
-    for module in (compare, twins, app):
-        stack.enter_context(mock.patch.object(module, "installed", return_value=("torch", "tf")))
     for module in (compare, twins):
-        stack.enter_context(mock.patch.object(module, "get", twin))
+        stack.enter_context(mock.patch.object(module, "installed", return_value=("torch", "tf")))
+    stack.enter_context(mock.patch.object(twins, "get", twin))
     stack.enter_context(mock.patch.object(lockstep, "recordings"))
     for room in ("training_curves", "drift", "gradient_flow"):
         stack.enter_context(mock.patch.object(figures, room))
     stack.enter_context(mock.patch.object(figures, "save", drawn))
-    stack.enter_context(mock.patch.object(bench.plots, "draw", all_drawn))
+    stack.enter_context(mock.patch.object(plots, "draw", all_drawn))
     stack.enter_context(mock.patch.object(command.place, command.work, work))
     return stack
 
@@ -240,16 +235,16 @@ def drive(name, folder):
         return [each.replace("OUT", str(place)).replace("CHECKPOINTS", folder) for each in command.arguments.split()]
 
     with stand_ins(command, command.gives):  # once before, so that all that is imported late is there
-        CliRunner().invoke(command.app, arguments(Path(folder, "before")))
+        CliRunner().invoke(app.app, arguments(Path(folder, "before")))
     for fault in (fault for each, fault in TABLE if each == name):
         given = arguments(Path(folder, fault))
         (read_out, out), (read_error, error) = os.pipe(), os.pipe()
         if not os.fork():
             os.close(read_out), os.close(read_error)
             streams(FAULTS[fault], out, error)
-            sys.argv = ["program", *given]
+            sys.argv = ["rnn-parity", *given]
             with stand_ins(command, FAULTS[fault].work or command.gives):
-                os._exit(ended(lambda: app.terminal.main(command.app)))
+                os._exit(ended(app.main))
         os.close(out), os.close(error)
         for stream, number in (("stdout", read_out), ("stderr", read_error)):
             with open(number, "rb") as pipe:
@@ -310,7 +305,7 @@ def driven(tmp_path_factory):
         folder = tmp_path_factory.mktemp("commands")
         write_checkpoints(folder)
         command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), name, str(folder)]
-        environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "COLUMNS": "80"}
         ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
         assert ran.returncode == 0, ran.stderr
         return folder
@@ -376,8 +371,8 @@ def test_a_bound_that_does_not_hold_is_known_by_its_status_alone(tmp_path):
 # What is asked for is checked before the work
 
 
-def invoke(arguments, *more, app=app.app):
-    return CliRunner().invoke(app, [*arguments.split(), *map(str, more)])
+def invoke(arguments, *more):
+    return CliRunner().invoke(app.app, [*arguments.split(), *map(str, more)])
 
 
 HUGE = 10**30
@@ -428,7 +423,7 @@ BAD = {
         "--output FILE": "output should be a folder, got the file FILE",
     },
     "gradients": {"--output FILE/x": "output should be a folder, got the file "},
-    "benchmarks": {
+    "bench": {
         f"--threads {HUGE}": "threads should be at most 1024, got 1",
         "--threads 0": "threads should be at least 1, got 0",
         "--seconds nan": "seconds should be above 0, got nan",
@@ -448,7 +443,7 @@ EMPTY = {
     "resume": ("framework", "device"),
     "predict": ("framework",),
     "gradients": ("framework",),
-    "benchmarks": ("workload", "cell", "measure", "contender", "sweep", "dtype", "device"),
+    "bench": ("workload", "cell", "measure", "contender", "sweep", "dtype", "device"),
 }
 WRONG = [(name, arguments, message) for name, rows in BAD.items() for arguments, message in rows.items()]
 WRONG += [(name, f"--{each} EMPTY", "got ''") for name, options in EMPTY.items() for each in options]
@@ -467,10 +462,10 @@ def test_what_cannot_be_is_refused_before_the_work(name, arguments, message, tmp
     begin = [each.replace("CHECKPOINTS/", "") for each in command.arguments.replace("OUT/", "").split()]
     given = ["" if each == "EMPTY" else each for each in arguments.split()]
     with stand_ins(command, raising(AssertionError("it works"))):
-        ran = CliRunner().invoke(command.app, [*begin, *given])
+        ran = CliRunner().invoke(app.app, [*begin, *given])
     assert ran.exit_code == 2, ran.output
     assert message in ran.stderr
-    assert ran.stderr.startswith("benchmarks: " if name == "benchmarks" else "rnn-parity: ")
+    assert ran.stderr.startswith("rnn-parity: ")
     assert ran.stderr.count("\n") == 1
     assert not ran.stdout
     assert Path("FILE").read_text() == "kept"
@@ -480,7 +475,7 @@ def test_what_cannot_be_is_refused_before_the_work(name, arguments, message, tmp
 def test_an_output_that_is_nothing_is_refused(name):
     arguments = [each for each in COMMANDS[name].arguments.split() if not each.startswith("OUT")]
     arguments = [*arguments, ""] if arguments[-1] == "--output" else [*arguments, "--output", ""]
-    ran = CliRunner().invoke(COMMANDS[name].app, arguments)
+    ran = CliRunner().invoke(app.app, arguments)
     assert ran.exit_code == 2
     assert "Invalid value for '--output': should be a path, got ''" in ran.stderr
 
@@ -507,7 +502,7 @@ MISSING = [
     ("lockstep", ("torch",), "", "framework tf is not installed: pip install '.[tf]'\n"),
     ("lockstep", ("tf",), "", "framework torch is not installed: pip install '.[torch]'\n"),
     ("gradients", (), "", "got neither torch nor tensorflow with keras: pip install '.[torch]' or '.[tf]'"),
-    ("benchmarks", (), "", "torch is not installed; "),
+    ("bench", (), "", "torch is not installed; "),
 ]
 
 
@@ -517,9 +512,9 @@ def test_a_missing_framework_is_named_with_its_remedy(name, there, arguments, me
     write_checkpoints(tmp_path)
     begin = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("--framework torch", "").replace("OUT/", "")
     with stand_ins(COMMANDS[name], raising(AssertionError("it works"))):
-        for module in (compare, twins, app):
+        for module in (compare, twins):
             monkeypatch.setattr(module, "installed", lambda: there)
-        ran = invoke(f"{begin} {arguments}", app=COMMANDS[name].app)
+        ran = invoke(f"{begin} {arguments}")
     assert ran.exit_code == 2
     assert message in ran.stderr
     assert "pip install" in ran.stderr
@@ -535,6 +530,11 @@ PACKAGES = [
     ("resume", "safetensors", "checkpoints need the package safetensors"),
     ("predict", "safetensors", "checkpoints need the package safetensors"),
     *((name, "matplotlib", "the figures need the package matplotlib") for name in ("train", "lockstep", "gradients")),
+    *(
+        (name, package, f"the benchmarks need the package {package}, which is not installed: pip install '.[bench]'")
+        for name in ("bench", "bench compare")
+        for package in ("scipy", "matplotlib")
+    ),
     (
         "compare",
         "aeon.datasets",
@@ -638,6 +638,298 @@ def test_progress_that_cannot_be_shown_ends_no_work(error, monkeypatch):
         progress("all of it", 1.0)
 
 
+def saves_and_ends(twin, problem, run, device):
+    run.save(Snapshot(run.weights, {}, {}), twin.name)
+    return trained(twin, problem, run, device)
+
+
+def test_a_training_that_is_there_is_gone_on_with_or_begun_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert begin_training(saves_and_ends, "--seeds", 2).exit_code == 0
+    first, second = sorted(Path("out").glob("adding-10-torch-GRU-*"))
+    again = begin_training(raising(AssertionError("trained")))
+    assert again.exit_code == 2
+    assert again.stderr == (
+        f"rnn-parity: output should be free of checkpoints, got {first}/checkpoint-00000000.json: "
+        "go on with them by --resume, start anew by --overwrite, or name another folder\n"
+    )
+    both = begin_training(raising(AssertionError("trained")), "--resume", "--overwrite")
+    assert both.exit_code == 2
+    assert both.stderr.startswith("rnn-parity: resume and overwrite should not both be asked for")
+    (first / "checkpoint-00000007.json").write_text("{")
+    (first / "checkpoint-00000007.safetensors").write_text("")
+    for kept in (first / "notes.txt", first / "checkpoint-best.json", second / "checkpoint-00000007.json"):
+        kept.write_text("kept")
+    seen = []
+
+    def looks(twin, problem, run, device):
+        seen.extend(sorted(path.name for path in run.folder.iterdir()))
+        return saves_and_ends(twin, problem, run, device)
+
+    anew = begin_training(looks, "--seeds", 1, "--overwrite")
+    assert anew.exit_code == 0, anew.output
+    assert seen == ["checkpoint-best.json", "notes.txt"]  # of both problems
+    assert (second / "checkpoint-00000007.json").read_text() == "kept"
+    assert (first / "checkpoint-00000000.json").exists()
+
+
+def test_nothing_is_removed_before_all_is_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert begin_training(saves_and_ends).exit_code == 0
+    files = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    refused = begin_training(raising(AssertionError("trained")), "--overwrite", "--device", "cuda")
+    with mock.patch.object(twins, "get_each", raising(KeyboardInterrupt())):
+        stopped = begin_training(raising(AssertionError("trained")), "--overwrite")
+    assert (refused.exit_code, stopped.exit_code) == (2, 130)
+    assert stopped.stderr == "rnn-parity: stopped; nothing was removed yet, so the same command begins again\n"
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("command", ["predict FOLDER Müller", "resume FOLDER"])
+def test_a_folder_of_runs_is_answered_with_their_names(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_checkpoints(tmp_path / "results")
+    ran = invoke(command.replace("FOLDER", "results"))
+    assert ran.exit_code == 2
+    assert ran.stderr == (
+        "rnn-parity: checkpoint should be in results, but there is none; "
+        "name one of its runs: results/adding, results/text\n"
+    )
+    (tmp_path / "empty").mkdir()
+    ran = invoke(command.replace("FOLDER", "empty"))
+    assert (ran.exit_code, ran.stderr) == (2, "rnn-parity: checkpoint should be in empty, but there is none\n")
+
+
+@pytest.mark.parametrize("name", ["compare", "lockstep", "gradients", "bench"])
+def test_a_report_takes_the_place_of_the_one_before(name, tmp_path):
+    command = COMMANDS[name]
+    for path in command.files:
+        (tmp_path / path).write_text("of last time")
+    with stand_ins(command, command.gives):
+        ran = invoke(command.arguments.replace("OUT", str(tmp_path)))
+    assert ran.exit_code == 0, ran.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(command.files)
+    assert all(path.read_bytes() != b"of last time" for path in tmp_path.iterdir())
+
+
+# What it shows while it works
+
+
+@pytest.mark.parametrize(
+    ("width", "before", "bar"),
+    [(120, "50 % 0:00:10 left: 0:00:20", 20), (80, "50 % left: 0:00:20", 20)]
+    + [(width, "50 % left: 0:00:20", 10) for width in (79, 60, 40)],
+)
+def test_a_narrow_terminal_cuts_the_text_of_progress_and_nothing_else(width, before, bar):
+    text = "speech: rnn_torch GRU, seed 0: loss 1.234, ‖gradient‖ 0.53, [training] loss 1.200, accuracy 0.512, and more"
+    now = 0.0
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, get_time=lambda: now)
+    with app.terminal.progress_bar(console) as progress:
+        progress(text, 0.25)
+        now = 10.0
+        progress(text, 0.5)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    line = [each for each in re.split("[\r\n]+", drawn) if each.strip()][-1]
+    begin = "━" * (bar // 2) + "╺" + "━" * (bar // 2 - 1) + f"  {before} "
+    assert line == begin + text[: width - len(begin) - 1] + "…"
+
+
+def test_what_comes_first_is_drawn_at_once():
+    """The import of a framework, while which nothing is drawn, may follow."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with app.terminal.progress_bar(console) as progress:
+        progress("importing PyTorch", 0.0)
+        drawn = console.file.getvalue()
+    assert "importing PyTorch" in drawn
+
+
+@pytest.mark.parametrize("name", ["compare", "train", "resume", "predict", "lockstep", "gradients", "bench"])
+def test_the_framework_that_is_being_imported_is_named(name, tmp_path, monkeypatch):
+    """For it takes seconds, in which nothing else is seen."""
+    shown = []
+
+    @contextmanager
+    def progress_bar(console):
+        yield lambda what, share: shown.append((what, share))
+
+    monkeypatch.chdir(tmp_path)
+    write_checkpoints(tmp_path)
+    module = importlib.import_module(f"rnn_common.cli.{name}")
+    monkeypatch.setattr(module, "progress_bar", progress_bar)
+    arguments = COMMANDS[name].arguments.replace("CHECKPOINTS/", "").replace("OUT/", "")
+    with stand_ins(COMMANDS[name], (lambda *_: ["Über"]) if name == "predict" else COMMANDS[name].gives):
+        ran = invoke(arguments)
+    assert ran.exit_code == 0, ran.output
+    both = [("importing PyTorch", 0.0), ("importing TensorFlow", 0.0)]
+    assert shown[:2] == (both if name in ("compare", "lockstep", "gradients", "bench") else both[:1] + shown[1:2])
+    assert ("importing TensorFlow", 0.0) not in shown[2:]
+
+
+# Names
+
+
+def test_the_choice_that_was_perhaps_meant_is_named():
+    refusals = {
+        "lstn": "cell should be one of SimpleRNN, LSTM, GRU, got 'lstn'; did you mean LSTM?",
+        "Simple-RNN": "cell should be one of SimpleRNN, LSTM, GRU, got 'Simple-RNN'; did you mean SimpleRNN?",
+        "lstm": "cell should be one of SimpleRNN, LSTM, GRU, got 'lstm'; did you mean LSTM?",
+        "Elman": "cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'",
+        "": "cell should be one of SimpleRNN, LSTM, GRU, got ''",
+        3: "cell should be one of SimpleRNN, LSTM, GRU, got 3",
+    }
+    for value, refusal in refusals.items():
+        with pytest.raises(ValueError, match=f"^{re.escape(refusal)}$"):
+            one_of("cell", value, ["SimpleRNN", "LSTM", "GRU"])
+
+
+NEARLY = {
+    "trian speech": "No such command 'trian'. Did you mean 'train'?",
+    "bench lst": "No such command 'lst'. Did you mean 'list'?",
+    "lockstep --outptu x": "--output",
+    "train speach": "got 'speach'; did you mean speech?\n",
+    "train adding --setting quik": "got 'quik'; did you mean quick?\n",
+    "train adding --cell GRUU": "got 'GRUU'; did you mean GRU?\n",
+    "gradients --framework troch": "got 'troch'; did you mean torch?\n",
+    "compare --data vowel": "data set should be one of vowels, gaussian, adding, got 'vowel'; did you mean vowels?\n",
+    "bench --workload braun2018": "got 'braun2018'; did you mean braun-2018?\n",
+    "bench --contender keras.layer": "got 'keras.layer'; did you mean keras.layers?\n",
+}
+
+
+@pytest.mark.parametrize("arguments", NEARLY)
+def test_a_name_that_is_nearly_one_is_answered_with_it(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with stand_ins(COMMANDS["compare"], raising(AssertionError("it works"))):
+        ran = invoke(arguments)
+    assert ran.exit_code == 2
+    assert NEARLY[arguments] in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_are_taken_in_any_case(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = []
+
+    def work(chosen, progress, prepared):
+        settings.append(chosen)
+        return compared(chosen, progress, prepared)
+
+    with stand_ins(COMMANDS["compare"], work):
+        ran = invoke("compare --cell lstm --cell LSTM --framework TORCH --data Gaussian --dtype Float32 --device CPU")
+    assert ran.exit_code == 0, ran.output
+    assert settings == [compare.Settings(("LSTM",), ("torch",), "float32", "cpu", data="gaussian")]
+    with stand_ins(COMMANDS["train"], trained):
+        ran = invoke("train Adding --setting Tiny --cell gru --framework Torch")
+    assert ran.exit_code == 0, ran.output
+    report = json.loads(Path("training-results/adding/results.json").read_text())
+    assert (report["task"], report["setting"]) == ("adding", "tiny")
+    assert [(row["framework"], row["cell"]) for row in report["problems"][0]["rows"]] == [("torch", "GRU")]
+    with stand_ins(COMMANDS["bench"], lambda chosen, *_: settings.append(chosen) or benchmarked(chosen, *_)):
+        ran = invoke(
+            "bench --workload HASTE-1x64 --contender RNN_torch --measure Training --sweep None --cell simplernn"
+        )
+    assert ran.exit_code == 0, ran.output
+    assert settings[1].workloads == ("haste-1x64",)
+    assert settings[1].contenders == ("rnn_torch",)
+    assert (settings[1].measures, settings[1].sweeps, settings[1].cells) == (("training",), (), ("SimpleRNN",))
+
+
+COMPLETIONS = {
+    "rnn-parity ": ["compare", "train", "resume", "predict", "lockstep", "gradients", "bench"],
+    "rnn-parity train s": ["speech", "series"],
+    "rnn-parity train text --cell ": ["SimpleRNN", "LSTM", "GRU"],
+    "rnn-parity train text --cell LSTM --framework t": ["torch", "tf"],
+    "rnn-parity train text --ov": ["--overwrite"],
+    "rnn-parity resume --framework to": ["torch"],
+    "rnn-parity compare --data g": ["gaussian"],
+    "rnn-parity bench ": ["list", "compare"],
+    "rnn-parity bench --workload braun": ["braun-2018", "braun-2018-ctc"],
+    "rnn-parity bench --contender keras": ["keras.layers", "keras.layers, XLA"],
+}
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_the_shell_completes_commands_options_and_names(line):
+    environment = {"_RNN_PARITY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    ran = CliRunner().invoke(app.app, [], env=environment, prog_name="rnn-parity")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.split("\n")[:-1] == COMPLETIONS[line]
+
+
+def test_completion_is_shown_and_installed(tmp_path, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # else of the shell that runs the tests
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown, installed = (
+        CliRunner().invoke(app.app, [option, "bash"], prog_name="rnn-parity")
+        for option in ("--show-completion", "--install-completion")
+    )
+    assert (shown.exit_code, installed.exit_code) == (0, 0)
+    assert "complete -o default -F _rnn_parity_completion rnn-parity" in shown.stdout
+    script = tmp_path / ".bash_completions" / "rnn-parity.sh"
+    assert script.read_text().strip() == shown.stdout.strip()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+# Versions
+
+
+def test_the_version_and_those_of_the_frameworks(monkeypatch):
+    distributions = {"torch": ["torch"], "tensorflow": ["tensorflow-cpu"], "keras": ["keras"], "jax": ["jax"]}
+    versions = {"torch": "2.13.0", "tensorflow-cpu": "2.21.0", "keras": "3.12.1"}
+    monkeypatch.setattr(app.metadata, "version", versions.__getitem__)
+    for present, shown in (
+        (distributions, " (torch 2.13.0, tensorflow 2.21.0, keras 3.12.1)"),
+        ({"torch": ["torch"]}, " (torch 2.13.0)"),
+        ({}, ""),
+    ):
+        monkeypatch.setattr(app.metadata, "packages_distributions", lambda present=present: present)
+        ran = invoke("--version")
+        assert (ran.exit_code, ran.stdout) == (0, f"rnn-parity {rnn_common.__version__}{shown}\n")
+
+
+def process(program, *arguments):
+    """The command as a process of its own, in which a few lines of Python come before it."""
+    program += f"; import sys; sys.argv = ['rnn-parity', *{arguments}]; from rnn_common.cli.app import main; main()"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_a_version_imports_no_framework():
+    ran = process(
+        "import atexit, sys; atexit.register(lambda: print({'torch', 'keras', 'tensorflow'} & {*sys.modules}))",
+        "--version",
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"rnn-parity {rnn_common.__version__}")
+    assert ran.stdout.endswith("\nset()\n")
+
+
+def test_the_version_that_is_installed_is_the_one_that_the_package_says():
+    configuration = pytest.importorskip("setuptools.config.pyprojecttoml")
+    project = configuration.read_configuration(ROOT / "pyproject.toml")["project"]
+    assert project["version"] == rnn_common.__version__
+    pythons = [each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each]
+    assert f">={pythons[0]}" == str(project["requires-python"])
+    assert "Typing :: Typed" in project["classifiers"]
+
+
+# The benchmarks' packages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], "bench"),
+        (["bench", "--help"], "--workload"),
+        (["bench", "list"], "haste-1x64"),
+        (["train", "--help"], ""),
+    ],
+)
+def test_help_needs_no_package_of_the_benchmarks(arguments, shown):
+    ran = process("import sys; sys.modules['scipy'] = sys.modules['matplotlib'] = None", *arguments)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert shown in ran.stdout
+
+
 # The machine
 
 
@@ -653,7 +945,6 @@ def test_memory_is_asked_of_the_machine(monkeypatch):
 
 def test_sizes_that_fit_are_not_refused(monkeypatch):
     """What is counted is less than what a comparison takes: weights, gradients and outputs of the largest cell."""
-    monkeypatch.setattr(compare, "get", twin)
     settings = compare.Settings(("SimpleRNN", "LSTM"), ("torch",), hidden=50, batch=8, data="adding")
     data = compare.load("adding")
     lstm = 4 * (50 * 2 + 50 * 50 + 50)

@@ -168,7 +168,7 @@ def test_an_option_that_does_not_exist():
 @pytest.mark.parametrize("absent", ["torch", "tf"])
 def test_one_framework_absent(tmp_path, monkeypatch, absent):
     rest = tuple(name for name in twins.installed() if name != absent)
-    for module in (comparison, app):
+    for module in (comparison, twins):
         monkeypatch.setattr(module, "installed", lambda: rest)
     path = tmp_path / "report.json"
     ran = invoke(*QUICK, "--cell", "SimpleRNN", "--output", str(path))
@@ -180,7 +180,7 @@ def test_one_framework_absent(tmp_path, monkeypatch, absent):
 
 
 def test_no_framework_at_all(tmp_path, monkeypatch):
-    for module in (comparison, app):
+    for module in (comparison, twins):
         monkeypatch.setattr(module, "installed", lambda: ())
     ran = invoke(*QUICK, "--framework", "torch", "--output", str(tmp_path / "report.json"))
     assert ran.exit_code == 2

@@ -5,6 +5,7 @@ is why the test set holds it.
 """
 
 import ctypes
+import importlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from types import ModuleType
 
 import pytest
 
+import rnn_common
 from rnn_common import loading, twins
 
 # What every order of imports is followed by: all that makes PyTorch import Triton, and TensorFlow use its LLVM.
@@ -157,6 +159,13 @@ def test_a_project_with_a_common_of_its_own_keeps_it(package, own, tmp_path):
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "the user LSTM\n"
+
+
+@pytest.mark.parametrize("package", ["rnn_torch", "rnn_tf"])
+def test_the_twins_are_of_one_version(package):
+    if not framework_of(package):
+        pytest.skip("not installed")
+    assert importlib.import_module(package).__version__ == rnn_common.__version__
 
 
 def framework_of(package):

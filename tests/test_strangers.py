@@ -566,7 +566,7 @@ def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):
     testing = pytest.importorskip("typer.testing")
     pytest.importorskip("scipy")
     pytest.importorskip("matplotlib")
-    from rnn_benchmarks.__main__ import app
+    from rnn_common.cli.bench import app
 
     chance, path, counts = random.Random(0), tmp_path / "changed.json", Counter()
     (tmp_path / "valid.json").write_text(json.dumps(report()))

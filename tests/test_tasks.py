@@ -19,7 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rnn_common import twins
-from rnn_common.cli import terminal, training
+from rnn_common.cli import terminal, train
 from rnn_common.cli.app import app
 from rnn_common.parity import lockstep
 from rnn_common.reports import tables
@@ -80,12 +80,13 @@ def test_progress(task, metric, tmp_path, monkeypatch):
     def progress_bar(console):
         yield lambda text, done: shown.append((re.sub(r"\d+\.\d+", "_", text), done))
 
-    monkeypatch.setattr(training, "progress_bar", progress_bar)
+    monkeypatch.setattr(train, "progress_bar", progress_bar)
     arguments = ("--cell", "GRU", "--framework", twins.installed()[0], "--seeds", 1, "--output", tmp_path)
     assert run("train", task, "--setting", "tiny", *arguments).exit_code == 0
     what = f"{task}: rnn_{twins.installed()[0]} GRU, seed 0"
-    assert shown[0] == ("baselines", 0)
-    assert shown[1][0] == f"{what}: loss _, ‖gradient‖ _"
+    assert shown[0] == (f"importing {twins.TITLES[twins.installed()[0]]}", 0)
+    assert shown[1] == ("baselines", 0)
+    assert shown[2][0] == f"{what}: loss _, ‖gradient‖ _"
     assert shown[-1] == (f"{what}: loss _, ‖gradient‖ _, {metric}", 1)
     assert [done for _, done in shown] == sorted(done for _, done in shown)
 
@@ -335,7 +336,7 @@ def test_no_table_is_cut_on_a_narrow_terminal():
         found = json.loads(path.read_text())
         if "problems" in found:
             console = Console(width=80, file=io.StringIO())
-            training.show(found, console)
+            train.show(found, console)
             shown = console.file.getvalue()
             assert "…" not in shown
             assert shown.count("seconds") == len(found["problems"])

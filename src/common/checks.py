@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -10,11 +11,22 @@ def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value` if it is among `choices`.
 
     Raises:
-        ValueError: otherwise, naming the argument, what was expected and what came.
+        ValueError: otherwise, naming the argument, what was expected and what came, and the choice that was perhaps meant.
     """
     if value not in choices:
-        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}")
+        nearest = _nearest(value, choices)
+        hint = "" if nearest is None else f"; did you mean {nearest}?"
+        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}{hint}")
     return value
+
+
+def _nearest(value: Any, choices: Sequence[Any]) -> str | None:
+    """The choice that is spelt most like a name, in whatever case; None where none is."""
+    if not isinstance(value, str):
+        return None
+    spelt = {str(choice).casefold(): str(choice) for choice in choices}
+    matches = get_close_matches(value.casefold(), spelt, 1)
+    return spelt[matches[0]] if matches else None
 
 
 def at_least(argument: str, value: float, least: float) -> None:

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -230,6 +230,7 @@ class Framework(Protocol):
 
 
 TWINS = {"torch": "rnn_torch.twin", "tf": "rnn_tf.twin"}
+TITLES = {"torch": "PyTorch", "tf": "TensorFlow"}
 _REQUIRED = {"torch": ("torch",), "tf": ("tensorflow", "keras")}
 
 
@@ -266,6 +267,15 @@ def get(name: str) -> Framework:
         return cast(Framework, sys.modules[module])
     with _quiet_start():
         return cast(Framework, importlib.import_module(module))
+
+
+def get_each(names: Iterable[str], progress: Callable[[str, float], None]) -> dict[str, Framework]:
+    """The twins of these names; says which framework is being imported, for that takes seconds."""
+    twins = {}
+    for name in names:
+        progress(f"importing {TITLES[name]}", 0.0)
+        twins[name] = get(name)
+    return twins
 
 
 def installed() -> tuple[str, ...]:

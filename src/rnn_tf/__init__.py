@@ -3,6 +3,7 @@
 import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rnn_common.loading.
 import keras
 
+from rnn_common import __version__
 from rnn_common.copying import copy_weights
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.cells.base import apply
@@ -21,6 +22,7 @@ __all__ = [
     "LSTMCell",
     "SimpleRNN",
     "SimpleRNNCell",
+    "__version__",
     "apply",
     "copy_weights",
     "layer_of",

@@ -2,6 +2,7 @@
 
 import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rnn_common.loading.
 
+from rnn_common import __version__
 from rnn_common.copying import copy_weights
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.cells.base import apply
@@ -17,6 +18,7 @@ __all__ = [
     "LSTMCell",
     "SimpleRNN",
     "SimpleRNNCell",
+    "__version__",
     "apply",
     "copy_weights",
     "layer_of",

@@ -1,133 +1,56 @@
-"""The command `rnn-parity`."""
+"""The command `rnn-parity`: its commands, each in a module of its name."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from importlib import metadata
 from typing import Annotated
 
 try:
+    import rich  # noqa: F401
     import typer
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
 except ModuleNotFoundError as missing:  # the base install is NumPy alone
     print(f"rnn-parity needs the package {missing.name}, which is not installed: pip install '.[cli]'", file=sys.stderr)
     raise SystemExit(2) from None
 
-from rnn_common.cells import CELLS
-from rnn_common.cli import terminal, training
-from rnn_common.cli.terminal import bad_input, deliver, progress_bar, progress_console
-from rnn_common.files import check_writable, write_json
-from rnn_common.parity.compare import PairRow, Report, Settings, compare, prepare
-from rnn_common.parity.contract import Deviations
-from rnn_common.twins import installed
+from rnn_common import __version__
+from rnn_common.cli import bench, terminal
+from rnn_common.cli.compare import compare
+from rnn_common.cli.gradients import gradients
+from rnn_common.cli.lockstep import lockstep
+from rnn_common.cli.predict import predict
+from rnn_common.cli.resume import resume
+from rnn_common.cli.terminal import PROGRAM, printing
+from rnn_common.cli.train import train
 
-PROGRAM = training.PROGRAM
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-training.register(app)
+FRAMEWORKS = ("torch", "tensorflow", "keras")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+for command in (compare, train, resume, predict, lockstep, gradients):
+    app.command()(command)
+app.add_typer(bench.app, name="bench")
+
+
+def versions() -> str:
+    """Ours, and beside it those of the frameworks that are installed, by what their packages say: none is imported."""
+    distributions = metadata.packages_distributions()  # TensorFlow is installed under several names
+    installed = [f"{name} {metadata.version(distributions[name][0])}" for name in FRAMEWORKS if name in distributions]
+    return f"{PROGRAM} {__version__}" + (f" ({', '.join(installed)})" if installed else "")
+
+
+def _show_versions(wanted: bool) -> None:
+    if wanted:
+        with printing() as console:
+            console.print(versions(), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit
 
 
 @app.callback()
-def _parity() -> None:
-    """SimpleRNN, LSTM and GRU in PyTorch and TensorFlow, side by side."""
-
-
-@app.command(name="compare")
-@terminal.command(PROGRAM)
-def compare_command(
-    cell: Annotated[
-        list[str] | None, typer.Option(help="SimpleRNN, LSTM or GRU; may be repeated.", show_default="all three")
-    ] = None,
-    framework: Annotated[
-        list[str] | None, typer.Option(help="torch or tf; may be repeated.", show_default="those installed")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    hidden: Annotated[int, typer.Option(help="Width of the hidden state.")] = 64,
-    batch: Annotated[int, typer.Option(help="Sequences a batch.")] = 32,
-    data: Annotated[str, typer.Option(help="vowels (real recordings), gaussian or adding.")] = "vowels",
-    seed: Annotated[int, typer.Option(help="Of weights, states and synthetic data.")] = 0,
-    output: Annotated[Path, typer.Option(parser=terminal.path, help="Where the JSON report goes.")] = Path(
-        "comparison.json"
-    ),
+def _parity(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_versions, is_eager=True, help="Show versions, and end.")
+    ] = False,
 ) -> None:
-    """Compare every cell in both twins, the built-in layers and the oracle, on the same batches from the same weights.
-
-    Exit status: 0 if every bound holds, 1 if one does not, 2 for bad input or what cannot be written, 3 for a fault of ours.
-    """
-    with bad_input(PROGRAM):
-        settings = Settings(
-            cells=tuple(dict.fromkeys(cell or CELLS)),
-            frameworks=tuple(dict.fromkeys(framework)) if framework else installed(),
-            dtype=dtype,
-            device=device,
-            hidden=hidden,
-            batch=batch,
-            data=data,
-            seed=seed,
-        )
-        check_writable(output)
-    with progress_bar(progress_console()) as progress:
-        progress("importing", 0.0)
-        with bad_input(PROGRAM):
-            prepared = prepare(settings)
-        report = compare(settings, progress, prepared)
-    deliver(PROGRAM, lambda: [write_json(report.as_dict(), output)], lambda console: show(report, console))
-    raise typer.Exit(0 if report.holds else 1)
-
-
-def show(report: Report, console: Console) -> None:
-    """Print a report's two tables, and what was left out."""
-    s = report.settings
-    console.print(
-        f"{s.data}, batches of {s.batch}, hidden width {s.hidden}, {s.dtype} on {s.device}, seed {s.seed}; "
-        + ", ".join(f"{name} {version}" for name, version in report.environment["versions"].items()),
-        highlight=False,
-    )
-    pairs = _table("Worst deviation, max|a − b| / max|b|", "pair", "outputs", "final", "gradients", "bounds", "verdict")
-    for i, row in enumerate(report.pairs):
-        if i == 0 or report.pairs[i - 1].cell != row.cell:
-            pairs.add_row(f"[bold]{row.cell}[/]")
-        last = i + 1 == len(report.pairs) or report.pairs[i + 1].cell != row.cell
-        pairs.add_row(*_pair_cells(row), end_section=last)
-    console.print(pairs)
-    times = _table("Milliseconds a training step, in turn", "twin", "ours", "built-in", "built-in / ours", "quartiles")
-    for t in report.times:
-        spread = f"{t.ratio_low:.2f} – {t.ratio_high:.2f}"
-        times.add_row(f"{t.framework} {t.cell}", f"{t.ours_ms:.2f}", f"{t.builtin_ms:.2f}", f"{t.ratio:.2f}", spread)
-    if report.times:
-        console.print(times)
-    for what, why in report.left_out.items():
-        console.print(f"Left out: {what}: {why}", highlight=False)
-    failed = sum(not row.holds for row in report.pairs)
-    console.print(
-        f"[green]All {len(report.pairs)} pairs are within their bounds.[/]"
-        if not failed
-        else f"[red]{failed} of {len(report.pairs)} pairs are beyond their bounds.[/]"
-    )
-
-
-def _table(title: str, first: str, *numbers: str) -> Table:
-    """A table that fits 80 columns: a column of names, then columns of numbers."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=0)
-    table.add_column(first, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _pair_cells(row: PairRow) -> list[str]:
-    verdict = "–" if row.bounds is None else "[green]holds[/]" if row.holds else "[red]BEYOND[/]"
-    return [f"  {row.first} ~ {row.second}", *map(_number, row.deviations), _bounds(row.bounds), verdict]
-
-
-def _number(value: float) -> str:
-    return "0" if value == 0 else f"{value:.1e}"
-
-
-def _bounds(bounds: Deviations | None) -> str:
-    return "–" if bounds is None else f"{_number(max(bounds.outputs, bounds.final))} / {_number(bounds.gradients)}"
+    """SimpleRNN, LSTM and GRU in PyTorch and TensorFlow, side by side."""
 
 
 def main() -> None:

@@ -18,12 +18,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import rich.progress
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from rnn_common.packages import MissingPackage
 
+PROGRAM = "rnn-parity"
 BAD_INPUT, FAULT, STOPPED = 2, 3, 130
 LINE_SECONDS = 60.0
 # What the commands print beyond ASCII, for a terminal or file that takes ASCII only.
@@ -32,42 +35,42 @@ ASCII |= {"↑": "^", "↓": "v", "₂": "2", "�": "?"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Progress = Callable[[str, float], None]
 
 
 # How it ends
 
 
-def fail(program: str, error: BaseException | str, status: int = BAD_INPUT) -> NoReturn:
+def fail(error: BaseException | str, status: int = BAD_INPUT) -> NoReturn:
     """Say what is wrong in one line, if anybody hears it, and end."""
-    _tell(f"{program}: {' '.join(str(error).split())}")
+    _tell(f"{PROGRAM}: {' '.join(str(error).split())}")
     raise typer.Exit(status) from None
 
 
 @contextmanager
-def bad_input(program: str) -> Iterator[None]:
+def bad_input() -> Iterator[None]:
     """A ValueError in here is of what the user asked for: nothing but checks belongs here, never the work."""
     try:
         yield
     except ValueError as error:
-        fail(program, error)
+        fail(error)
 
 
 @contextmanager
-def stoppable(program: str, advice: Callable[[], str] = lambda: "") -> Iterator[None]:
+def stoppable(advice: Callable[[], str] = lambda: "") -> Iterator[None]:
     """Ctrl-C, and what the machine refuses at any moment (a full disk, no memory, a missing package), end in one line.
 
     Args:
-        program: who says so.
         advice: how to go on. Default nothing.
     """
     try:
         yield
     except KeyboardInterrupt:
-        fail(program, "stopped; " + advice() if advice() else "stopped", STOPPED)
+        fail("stopped; " + advice() if advice() else "stopped", STOPPED)
     except (OSError, MissingPackage) as error:
-        fail(program, f"{error}; {advice()}" if advice() else error)
+        fail(f"{error}; {advice()}" if advice() else error)
     except MemoryError as error:
-        fail(program, f"the memory does not suffice: {error}")
+        fail(f"the memory does not suffice: {error}")
 
 
 def path(text: str) -> Path:
@@ -77,22 +80,19 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def command(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def command(function: Callable[P, T]) -> Callable[P, T]:
     """Make a function a command that is stoppable from its first line to its last."""
 
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @wraps(function)
-        def stoppable_command(*args: P.args, **kwargs: P.kwargs) -> T:
-            with stoppable(program):
-                return function(*args, **kwargs)
+    @wraps(function)
+    def stoppable_command(*args: P.args, **kwargs: P.kwargs) -> T:
+        with stoppable():
+            return function(*args, **kwargs)
 
-        return stoppable_command
-
-    return decorate
+    return stoppable_command
 
 
 def main(app: Callable[[], Any]) -> None:
-    """Run a program's commands. A fault of its own is a traceback and `FAULT`, for 1 says that a bound does not hold."""
+    """Run the program's commands. A fault of its own is a traceback and `FAULT`, for 1 says that a bound does not hold."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         _plain_where_needed(stream)
@@ -100,7 +100,7 @@ def main(app: Callable[[], Any]) -> None:
         app()
     except OSError as error:  # where help cannot be printed; the commands see to their own
         _silence(sys.stdout)
-        _tell(f"{Path(sys.argv[0]).name}: {error}")
+        _tell(f"{PROGRAM}: {error}")
         raise SystemExit(BAD_INPUT) from None
     except Exception:
         _tell(traceback.format_exc().rstrip())
@@ -118,11 +118,10 @@ def _tell(text: str) -> None:
 # What it writes and prints
 
 
-def deliver(program: str, write: Callable[[], Sequence[Path]], show: Callable[[Console], None]) -> None:
+def deliver(write: Callable[[], Sequence[Path]], show: Callable[[Console], None]) -> None:
     """Write a report's files, then print it and their names: either is done whatever becomes of the other.
 
     Args:
-        program: who says what could not be done.
         write: writes the files and names them.
         show: prints the report.
     """
@@ -132,7 +131,7 @@ def deliver(program: str, write: Callable[[], Sequence[Path]], show: Callable[[C
         written = write()
     except Exception as error:
         failed = error
-    with printing(program) as console:
+    with printing() as console:
         show(console)
         for path in written:
             console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
@@ -141,7 +140,7 @@ def deliver(program: str, write: Callable[[], Sequence[Path]], show: Callable[[C
 
 
 @contextmanager
-def printing(program: str) -> Iterator[Console]:
+def printing() -> Iterator[Console]:
     """The console on standard output, for what is printed when all else is done.
 
     Where the reader of a pipe has had enough, the rest goes unsaid, and the status stays the command's own; where what
@@ -153,7 +152,7 @@ def printing(program: str) -> Iterator[Console]:
         _silence(sys.stdout)
     except OSError as error:
         _silence(sys.stdout)
-        fail(program, f"standard output cannot be written: {error}")
+        fail(f"standard output cannot be written: {error}")
 
 
 class _Console(Console):
@@ -223,7 +222,7 @@ def progress_console() -> Console:
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
+def progress_bar(console: Console) -> Iterator[Progress]:
     """A bar with the time passed and the time left, gone at the end; a line a minute where the console is no terminal.
 
     Args:
@@ -235,20 +234,35 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
     if not console.is_terminal:
         yield _lines(console)
         return
-    columns = (
-        BarColumn(20),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
+    with rich.progress.Progress(*_columns(console.width), console=console, transient=True, expand=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            # At the beginning at once, for while a framework is imported standard error goes nowhere: see rnn_common.twins.
+            bar.update(task, description=what, completed=share, refresh=share == 0)
+
+        yield show
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What the line of progress has at a width of the terminal.
+
+    The text is last and takes the room that is left, so that it is cut before anything else is. Where that is little, the
+    bar is shorter and the time passed, which nobody waits for, is not shown.
+    """
+    numbers = [BarColumn(20 if width >= 80 else 10), TextColumn("{task.percentage:3.0f} %")]
+    if width >= 100:
+        numbers.append(TimeElapsedColumn())
+    text = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return [
+        *numbers,
         TextColumn("left:"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
+        TextColumn("{task.description}", markup=False, table_column=text),
+    ]
 
 
-def _lines(console: Console) -> Callable[[str, float], None]:
+def _lines(console: Console) -> Progress:
     """A function that writes what it is told, once in `LINE_SECONDS`."""
     begun = written = time.monotonic()
 

@@ -19,10 +19,11 @@ from rnn_common.packages import MissingPackage
 from rnn_common.parity.case import Case, Result, make_case, run_oracle
 from rnn_common.parity.contract import Deviations, bounds, deviations
 from rnn_common.timing import time_in_turn
-from rnn_common.twins import Framework, get, installed
+from rnn_common.twins import Framework, get_each, installed
 from rnn_common.weights import Parameters, initialise
 
 Array = NDArray[Any]
+Progress = Callable[[str, float], None]
 
 ORACLE = "oracle"
 
@@ -150,8 +151,12 @@ class Prepared(NamedTuple):
     data: Sequences
 
 
-def prepare(settings: Settings) -> Prepared:
+def prepare(settings: Settings, progress: Progress = lambda what, share: None) -> Prepared:
     """All that can be wrong with what was asked for is found here, before the work.
+
+    Args:
+        settings: what to compare.
+        progress: called with what is being imported.
 
     Raises:
         ValueError: the device is absent, or the memory does not suffice.
@@ -165,7 +170,7 @@ def prepare(settings: Settings) -> Prepared:
         raise MissingPackage(f"none of the frameworks asked for is installed: {', '.join(asked)}: pip install {remedy}")
     data = load(settings.data, settings.seed)
     check_memory("hidden", settings.hidden, _least_memory(settings, data, len(chosen)))
-    frameworks = [get(name) for name in chosen]
+    frameworks = list(get_each(chosen, progress).values())
     for framework in frameworks:
         one_of("device", settings.device, framework.devices())
     return Prepared(frameworks, absent, data)
@@ -184,7 +189,7 @@ def _least_memory(settings: Settings, data: Sequences, frameworks: int) -> int:
 
 def compare(
     settings: Settings,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    progress: Progress = lambda what, share: None,
     prepared: Prepared | None = None,
 ) -> Report:
     """Run every cell in twins, built-in layers and oracle on the same batches from the same weights.
@@ -197,8 +202,7 @@ def compare(
     Raises:
         ValueError, ModuleNotFoundError: see `prepare`.
     """
-    progress("importing", 0.0)
-    frameworks, absent, data = prepared or prepare(settings)
+    frameworks, absent, data = prepared or prepare(settings, progress)
     left_out = dict(absent)
     found = list(batches(data, settings.batch, dtype=settings.dtype))
     pairs: list[PairRow] = []
@@ -248,7 +252,7 @@ def _compare_pairs(
     cases: Sequence[Case],
     contenders: Sequence[Contender],
     settings: Settings,
-    progress: Callable[[str, float], None],
+    progress: Progress,
 ) -> Iterator[PairRow]:
     """Every pair of contenders, and each of them and the oracle, over all cases."""
     worst: dict[tuple[str, str], Deviations] = {}

@@ -30,6 +30,7 @@ from rnn_common.training.recipe import Recipe
 
 FORMAT = "rnn-parity checkpoint 2"
 GROUPS = re.compile("weights|best|random|curves|moments (m|v|sum|velocity)")
+_NAME = re.compile(r"checkpoint-\d{8}")
 LONGEST = 10_000_000_000  # seconds; three hundred years
 OTHER_BYTES = 2**20  # for the state of random numbers and the file's own header
 MOST_BYTES = 2**32  # whatever model is claimed
@@ -152,6 +153,14 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
+
+
+def remove(folder: Path) -> None:
+    """Remove the checkpoints in a folder, and nothing else; the JSON first, so that none is there without its arrays."""
+    for suffix in ("json", "safetensors"):
+        for path in folder.glob(f"checkpoint-*.{suffix}"):
+            if _NAME.fullmatch(path.stem):
+                path.unlink()
 
 
 def load(path: Path) -> Checkpoint:
@@ -329,4 +338,4 @@ def _older(path: Path) -> list[Path]:
 
 def _found(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return sorted(each for each in folder.glob("checkpoint-*.json") if re.fullmatch(r"checkpoint-\d{8}", each.stem))
+    return sorted(each for each in folder.glob("checkpoint-*.json") if _NAME.fullmatch(each.stem))
