@@ -55,7 +55,8 @@ class Contender:
         name: what it is called in a report.
         framework: `"torch"` or `"tf"`, for clock, device and the built-in layer that it is compared with.
         prepare: makes a runner of a case.
-        cells: that it can run. Default all.
+        cells: that it can run, by name. Default those that both frameworks have.
+        any_cell: whether it can run the others, too, and cells of the user's own. Default False.
         measures: that it takes part in. Default both.
         needs: packages that have to be installed besides the framework. Default none.
         dtypes: that it can run. Default all.
@@ -68,12 +69,16 @@ class Contender:
     framework: str
     prepare: Callable[[Case, Conditions], Runner]
     cells: tuple[str, ...] = IN_BOTH
+    any_cell: bool = False
     measures: tuple[str, ...] = ("inference", "training")
     needs: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
     devices: tuple[str, ...] = ("cpu", "cuda")
     by_default: bool = True
     shows_memory: bool = True
+
+    def takes(self, cell: str) -> bool:
+        return self.any_cell or cell in self.cells
 
     def absent(self) -> str | None:
         """What is not installed that this contender needs, or None."""
@@ -225,14 +230,14 @@ BUILTIN = {"torch": "torch.nn", "tf": "keras.layers"}
 CONTENDERS = [
     Contender("torch.nn", "torch", _layer("torch", builtin=True)),
     Contender("torch.nn, compiled", "torch", _layer("torch", builtin=True, compiled=True)),
-    Contender("rnn_torch", "torch", _layer("torch")),
-    Contender("rnn_torch, compiled", "torch", _layer("torch", compiled=True), by_default=False),
-    Contender("rnn_torch reference", "torch", _layer("torch", engine="reference"), by_default=False),
+    Contender("rnn_torch", "torch", _layer("torch"), any_cell=True),
+    Contender("rnn_torch, compiled", "torch", _layer("torch", compiled=True), any_cell=True, by_default=False),
+    Contender("rnn_torch reference", "torch", _layer("torch", engine="reference"), any_cell=True, by_default=False),
     Contender("keras.layers", "tf", _layer("tf", builtin=True)),
     Contender("keras.layers, XLA", "tf", _layer("tf", builtin=True, compiled=True), shows_memory=False),
-    Contender("rnn_tf", "tf", _layer("tf")),
-    Contender("rnn_tf, XLA", "tf", _layer("tf", compiled=True), shows_memory=False),
-    Contender("rnn_tf reference", "tf", _layer("tf", engine="reference"), by_default=False),
+    Contender("rnn_tf", "tf", _layer("tf"), any_cell=True),
+    Contender("rnn_tf, XLA", "tf", _layer("tf", compiled=True), any_cell=True, shows_memory=False),
+    Contender("rnn_tf reference", "tf", _layer("tf", engine="reference"), any_cell=True, by_default=False),
     Contender("BlockLSTMV2", "tf", _BlockLSTM, cells=("LSTM",), dtypes=("float32",)),
     Contender(
         "ONNX Runtime",

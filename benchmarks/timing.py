@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rnn_benchmarks.workloads import Workload
-from rnn_common.cells import CELLS
+from rnn_common.cells import cell_of
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def operations(workload: Workload, cell: str, measure: str) -> float:
     Inference: W x_t and R h_{t−1} for every gate. A training step has three more: ∂L/∂W, ∂L/∂R and, to walk backwards,
     ∂L/∂h_{t−1}; the gradient of the input is not asked for.
     """
-    matrices = CELLS[cell].input_matrices, CELLS[cell].recurrent_matrices
+    matrices = cell_of(cell).input_matrices, cell_of(cell).recurrent_matrices
     of_x, of_h = (
         2.0 * len(names) * workload.hidden * width * workload.steps
         for names, width in zip(matrices, (workload.input, workload.hidden), strict=True)

@@ -98,12 +98,12 @@ class OracleRun(NamedTuple):
     largest_pre_activation: float
     directions: list[dict[str, Array]] | None = None
 
-    def comparable(self, result: Result) -> Result:
-        """Another's result with the gradients that the oracle has."""
+    def comparable(self, gradients: dict[str, Array]) -> dict[str, Array]:
+        """Another's gradients in the form that the oracle has them in."""
         if self.directions is None:
-            return result
-        along = [sum(np.vdot(v, result.gradients[name]) for name, v in each.items()) for each in self.directions]
-        return result._replace(gradients={ALONG: np.array(along)})
+            return gradients
+        along = [sum(np.vdot(v, gradients[name]) for name, v in each.items()) for each in self.directions]
+        return {ALONG: np.array(along)}
 
 
 ALONG = "along random directions"
@@ -111,15 +111,19 @@ DIRECTIONS = 8
 STEP = 1e-200  # so small that its square vanishes: the derivative has no truncation error and no cancellation
 
 
-def run_oracle(case: Case) -> OracleRun:
+def run_oracle(case: Case, *, weights_alone: bool = False) -> OracleRun:
     """The case by the document's equations in float64, whatever its dtype.
+
+    Args:
+        case: what is run.
+        weights_alone: whether no other gradients than the weights' are to be compared. Default False.
 
     The gradients of a cell without a derivative of its own are taken by complex steps: Im L(θ + i·step·v) / step is ∂L/∂θ · v,
     to rounding (Squire & Trapp 1998).
     """
     unrolled = equations.unroll(case.parameters, case.x, case.state, case.lengths)
     if equations.page(case.parameters.cell).step_backward is None:
-        directions = _directions(case)
+        directions = _directions(case, weights_alone)
         along = np.array([_derivative(case, v) for v in directions])
         result = Result(unrolled.outputs, unrolled.final, {ALONG: along})
         return OracleRun(result, unrolled.largest_pre_activation, directions)
@@ -129,12 +133,13 @@ def run_oracle(case: Case) -> OracleRun:
     return OracleRun(Result(unrolled.outputs, unrolled.final, by_name), unrolled.largest_pre_activation)
 
 
-def _directions(case: Case) -> list[dict[str, Array]]:
-    """Random directions in the space of the input, the initial state and all weights."""
+def _directions(case: Case, weights_alone: bool) -> list[dict[str, Array]]:
+    """Random directions in the space of all weights and, unless these are looked at alone, the input and the initial state."""
     random = np.random.default_rng(0)
     shapes = {"x": case.x.shape} | {
         f"{s}_0": h.shape for s, h in zip(case.parameters.cell.states, case.state, strict=True)
     }
+    shapes = {} if weights_alone else shapes
     shapes |= {name: array.shape for name, array in case.parameters.items()}
     return [{name: random.standard_normal(shape) for name, shape in shapes.items()} for _ in range(DIRECTIONS)]
 
@@ -142,9 +147,13 @@ def _directions(case: Case) -> list[dict[str, Array]]:
 def _derivative(case: Case, v: dict[str, Array]) -> float:
     """∂L/∂ everything, along a direction."""
     cell = case.parameters.cell
-    moved = {name: array + 1j * STEP * v[name] for name, array in case.parameters.astype(np.float64).items()}
-    state = tuple(h + 1j * STEP * v[f"{s}_0"] for s, h in zip(cell.states, case.state, strict=True))
-    unrolled = equations.unroll_weights(cell, cell.weights(**moved), case.x + 1j * STEP * v["x"], state, case.lengths)
+
+    def moved(name: str, array: Array) -> Array:
+        return array.astype(np.float64) + 1j * STEP * v.get(name, 0.0)
+
+    w = cell.weights(**{name: moved(name, array) for name, array in case.parameters.items()})
+    state = tuple(moved(f"{s}_0", h) for s, h in zip(cell.states, case.state, strict=True))
+    unrolled = equations.unroll_weights(cell, w, moved("x", case.x), state, case.lengths)
     loss = np.sum(unrolled.outputs * case.d_outputs)
     loss += sum(np.sum(h * d) for h, d in zip(unrolled.final, case.d_final, strict=True))
     return float(loss.imag / STEP)

@@ -16,7 +16,7 @@ from rnn_common.checks import one_of
 from rnn_common.data import Sequences, batches, load
 from rnn_common.machine import check_memory, environment
 from rnn_common.packages import MissingPackage
-from rnn_common.parity.case import Case, Result, make_case, run_oracle
+from rnn_common.parity.case import Case, OracleRun, Result, make_case, run_oracle
 from rnn_common.parity.contract import Deviations, bounds, deviations
 from rnn_common.timing import time_in_turn
 from rnn_common.twins import Framework, get_each, installed
@@ -265,9 +265,7 @@ def _compare_pairs(
             progress(contender.name, (i + j / len(contenders)) / len(cases))
             results[contender.name] = contender.run(case)
         apart = {(a, b): deviations(results[a], results[b]) for a, b in combinations(results, 2)}
-        apart |= {
-            (name, ORACLE): deviations(oracle.comparable(result), oracle.result) for name, result in results.items()
-        }
+        apart |= {(name, ORACLE): _from_oracle(result, oracle) for name, result in results.items()}
         for pair, deviation in apart.items():
             worst[pair] = worst.get(pair, deviation).worst(deviation)
     cell = cases[0].parameters.cell.name
@@ -275,6 +273,10 @@ def _compare_pairs(
         found = worst[first, second]
         limit = _pair_bounds(first, second, contenders, worst, settings.dtype, largest)
         yield PairRow(cell, first, second, found, limit, limit is None or found.within(limit))
+
+
+def _from_oracle(result: Result, oracle: OracleRun) -> Deviations:
+    return deviations(result._replace(gradients=oracle.comparable(result.gradients)), oracle.result)
 
 
 def _pair_bounds(
