@@ -20,7 +20,6 @@ settings.load_profile("suite")
 
 # Large tables of tests, whose lines others run too: to count them there would take half as long again.
 NOT_COUNTED = {
-    "test_copy_weights",
     "test_extremes",
     "test_field_tf",
     "test_field_torch",
@@ -31,9 +30,7 @@ NOT_COUNTED = {
     "test_parity",
     "test_parity_search",
     "test_planted_faults",
-    "test_tasks",
     "test_torch_own_suite",
-    "test_training",
 }
 
 

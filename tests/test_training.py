@@ -90,6 +90,7 @@ def equal(first, second):
 # Lockstep
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("optimizer", "updates"), [("sgd", 200), ("adam", 1000)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_many_updates_in_lockstep(cell, optimizer, updates):
@@ -116,6 +117,7 @@ def test_many_updates_in_lockstep(cell, optimizer, updates):
     assert relative(losses[0], losses[1]) < 1e-6
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_kind_of_model_in_lockstep(kind, cell):
@@ -197,6 +199,7 @@ def test_only_the_equations_biases_are_trained(twin):
     assert all(not np.any(np.asarray(half.detach() if twin.name == "torch" else half)) for half in halves)
 
 
+@pytest.mark.no_cover
 def test_dropout_is_for_training_only(twin):
     run = make_run(options={"dropout": 0.5})
     plain = make_run()
@@ -316,6 +319,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("kind", "optimizer"),
     [("sequence", "adam"), ("encoder-decoder", "adam"), ("forecast", "sgd"), ("steps", "plain sgd")],
@@ -345,6 +349,7 @@ def test_a_resumed_run_remembers_its_best_weights(twin, tmp_path):
     assert run.epochs == whole.epochs
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("cell", "optimizer"), [("LSTM", "adam"), ("GRU", "sgd"), ("SimpleRNN", "plain sgd")])
 @pytest.mark.parametrize("direction", ["torch-tf", "tf-torch"])
 def test_a_run_goes_on_in_the_other_framework(tmp_path, cell, optimizer, direction):

@@ -43,53 +43,38 @@ class Kernel(kernel.Kernel):
     Gates: z r ñ, as Keras packs them, and q.
     """
 
-    def forward(self, packed: Sequence[Tensor], x: Tensor, state: State) -> tuple[State, State, State]:
-        w, σ, tanh = self.weights(packed), self.recurrent_activation, self.activation
+    blocks = 4
+    recurrent = (0, 1, 3)
 
-        def step(state: State, inputs: State) -> tuple[State, State]:
-            (h,), (a_z, a_r, a_n) = state, inputs
-            z_t = σ(a_z + tf.matmul(h, w.W_hz))
-            r_t = σ(a_r + tf.matmul(h, w.W_hr))
-            q_t = kernel.product(h, w.W_hn, w.b_hn)
-            n_tilde = tanh(a_n + r_t * q_t)
-            h_t = (1 - z_t) * n_tilde + z_t * h
-            return (h_t,), (h_t, z_t, r_t, n_tilde, q_t)
+    def inputs(self, w: Any) -> list[tuple[Tensor, Tensor]]:
+        return [(w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n)]
 
-        matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
-        inputs = [kernel.product(x, W, b) for W, b in matrices]
-        final, kept = kernel.scan(step, state, inputs, 5, unrolled=self.unrolled)
-        return kept[:1], final, kept[1:]
+    def advance(self, w: Any, state: State, a: State) -> tuple[State, State]:
+        σ, tanh = self.recurrent_activation, self.activation
+        (h,), (a_z, a_r, a_n) = state, a
+        z_t = σ(a_z + tf.matmul(h, w.W_hz))
+        r_t = σ(a_r + tf.matmul(h, w.W_hr))
+        q_t = kernel.product(h, w.W_hn, w.b_hn)
+        n_tilde = tanh(a_n + r_t * q_t)
+        h_t = (1 - z_t) * n_tilde + z_t * h
+        return (h_t,), (z_t, r_t, n_tilde, q_t)
 
-    def backward(
-        self,
-        packed: Sequence[Tensor],
-        x: Tensor,
-        state: State,
-        history: State,
-        gates: State,
-        d_history: State,
-        d_final: State,
-    ) -> list[Tensor]:
-        w, scaled = self.weights(packed), self.scaled
-        W_hz, W_hr, W_hn = map(tf.transpose, (w.W_hz, w.W_hr, w.W_hn))
+    def derivatives(self, gates: State, before: State, history: State) -> list[Tensor]:
         z, r, n_tilde, q = gates
-        h_before = kernel.before(history[0], state[0])
         h_by_n = self.activation_backward(1 - z, n_tilde)  # ∂h_t/∂a_n
-        h_by_z = self.recurrent_backward(h_before - n_tilde, z)  # ∂h_t/∂a_z
+        h_by_z = self.recurrent_backward(before[0] - n_tilde, z)  # ∂h_t/∂a_z
         h_by_r = self.recurrent_backward(h_by_n * q, r)  # ∂h_t/∂a_r
         h_by_q = h_by_n * r  # ∂h_t/∂q_t
+        return [h_by_z, h_by_r, h_by_n, h_by_q, z]
 
-        def step(d_state: State, given: State) -> tuple[State, State]:
-            (d_h,), (h_by_z, h_by_r, h_by_n, h_by_q, z_t, d_h_t) = d_state, given
-            d_h = d_h + d_h_t
-            d_a_z, d_a_r = scaled(d_h, h_by_z), scaled(d_h, h_by_r)
-            d_a_n, d_q = scaled(d_h, h_by_n), scaled(d_h, h_by_q)
-            d_h_before = tf.add_n([d_h * z_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr), tf.matmul(d_q, W_hn)])
-            return (d_h_before,), (d_a_z, d_a_r, d_a_n, d_q)
-
-        given = [h_by_z, h_by_r, h_by_n, h_by_q, z, *d_history]
-        d_state, (d_a_z, d_a_r, d_a_n, d_q) = kernel.scan(step, d_final, given, 4, reverse=True, unrolled=self.unrolled)
-        return self.gradients(packed, x, [d_a_z, d_a_r, d_a_n], [d_a_z, d_a_r, d_q], [h_before] * 3, d_state)
+    def retreat(self, R: Sequence[Tensor], d_state: State, given: State) -> tuple[State, State]:
+        scaled, (W_hz, W_hr, W_hn) = self.scaled, R
+        (d_h,), (h_by_z, h_by_r, h_by_n, h_by_q, z_t, d_h_t) = d_state, given
+        d_h = d_h + d_h_t
+        d_a_z, d_a_r = scaled(d_h, h_by_z), scaled(d_h, h_by_r)
+        d_a_n, d_q = scaled(d_h, h_by_n), scaled(d_h, h_by_q)
+        d_h_before = tf.add_n([d_h * z_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr), tf.matmul(d_q, W_hn)])
+        return (d_h_before,), (d_a_z, d_a_r, d_a_n, d_q)
 
 
 @keras.saving.register_keras_serializable("rnn_tf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -39,49 +40,37 @@ class Kernel(kernel.Kernel):
     Gates: z r ñ, as Keras packs them.
     """
 
-    def forward(self, packed: Sequence[Tensor], x: Tensor, state: State) -> tuple[State, State, State]:
-        w, σ, tanh = self.weights(packed), self.recurrent_activation, self.activation
+    blocks = 3
+    recurrent = (0, 1, 2)
 
-        def step(state: State, inputs: State) -> tuple[State, State]:
-            (h,), (a_z, a_r, a_n) = state, inputs
-            z_t = σ(a_z + tf.matmul(h, w.W_hz))
-            r_t = σ(a_r + tf.matmul(h, w.W_hr))
-            n_tilde = tanh(a_n + tf.matmul(r_t * h, w.W_hn))
-            h_t = (1 - z_t) * n_tilde + z_t * h
-            return (h_t,), (h_t, z_t, r_t, n_tilde)
+    def inputs(self, w: Any) -> list[tuple[Tensor, Tensor]]:
+        return [(w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n)]
 
-        matrices = ((w.W_iz, w.b_z), (w.W_ir, w.b_r), (w.W_in, w.b_n))
-        inputs = [kernel.product(x, W, b) for W, b in matrices]
-        final, kept = kernel.scan(step, state, inputs, 4, unrolled=self.unrolled)
-        return kept[:1], final, kept[1:]
+    def operands(self, gates: State, h: Tensor) -> list[Tensor]:
+        return [h, h, gates[1] * h]
 
-    def backward(
-        self,
-        packed: Sequence[Tensor],
-        x: Tensor,
-        state: State,
-        history: State,
-        gates: State,
-        d_history: State,
-        d_final: State,
-    ) -> list[Tensor]:
-        w, scaled = self.weights(packed), self.scaled
-        W_hz, W_hr, W_hn = map(tf.transpose, (w.W_hz, w.W_hr, w.W_hn))
+    def advance(self, w: Any, state: State, a: State) -> tuple[State, State]:
+        σ, tanh = self.recurrent_activation, self.activation
+        (h,), (a_z, a_r, a_n) = state, a
+        z_t = σ(a_z + tf.matmul(h, w.W_hz))
+        r_t = σ(a_r + tf.matmul(h, w.W_hr))
+        n_tilde = tanh(a_n + tf.matmul(r_t * h, w.W_hn))
+        h_t = (1 - z_t) * n_tilde + z_t * h
+        return (h_t,), (z_t, r_t, n_tilde)
+
+    def derivatives(self, gates: State, before: State, history: State) -> list[Tensor]:
         z, r, n_tilde = gates
-        h_before = kernel.before(history[0], state[0])
         h_by_n = self.activation_backward(1 - z, n_tilde)  # ∂h_t/∂a_n
-        h_by_z = self.recurrent_backward(h_before - n_tilde, z)  # ∂h_t/∂a_z
-        reset_h_by_r = self.recurrent_backward(h_before, r)  # ∂(r_t ⊙ h_{t−1})/∂a_r
+        h_by_z = self.recurrent_backward(before[0] - n_tilde, z)  # ∂h_t/∂a_z
+        reset_h_by_r = self.recurrent_backward(before[0], r)  # ∂(r_t ⊙ h_{t−1})/∂a_r
+        return [h_by_z, h_by_n, reset_h_by_r, z, r]
 
-        def step(d_state: State, given: State) -> tuple[State, State]:
-            (d_h,), (h_by_z, h_by_n, reset_h_by_r, z_t, r_t, d_h_t) = d_state, given
-            d_h = d_h + d_h_t
-            d_a_z, d_a_n = scaled(d_h, h_by_z), scaled(d_h, h_by_n)
-            d_reset_h = tf.matmul(d_a_n, W_hn)
-            d_a_r = scaled(d_reset_h, reset_h_by_r)
-            d_h_before = tf.add_n([d_h * z_t, d_reset_h * r_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr)])
-            return (d_h_before,), (d_a_z, d_a_r, d_a_n)
-
-        given = [h_by_z, h_by_n, reset_h_by_r, z, r, *d_history]
-        d_state, d_a = kernel.scan(step, d_final, given, 3, reverse=True, unrolled=self.unrolled)
-        return self.gradients(packed, x, d_a, d_a, [h_before, h_before, r * h_before], d_state)
+    def retreat(self, R: Sequence[Tensor], d_state: State, given: State) -> tuple[State, State]:
+        scaled, (W_hz, W_hr, W_hn) = self.scaled, R
+        (d_h,), (h_by_z, h_by_n, reset_h_by_r, z_t, r_t, d_h_t) = d_state, given
+        d_h = d_h + d_h_t
+        d_a_z, d_a_n = scaled(d_h, h_by_z), scaled(d_h, h_by_n)
+        d_reset_h = tf.matmul(d_a_n, W_hn)
+        d_a_r = scaled(d_reset_h, reset_h_by_r)
+        d_h_before = tf.add_n([d_h * z_t, d_reset_h * r_t, tf.matmul(d_a_z, W_hz), tf.matmul(d_a_r, W_hr)])
+        return (d_h_before,), (d_a_z, d_a_r, d_a_n)

@@ -96,11 +96,19 @@ def scan(
 class Kernel:
     """What the fast forms share. One differs from another in the step forwards and the step backwards.
 
+    Attributes:
+        blocks: how many gates a step keeps.
+        recurrent: which of the gradients that `retreat` returns are those of what the recurrent matrices give; the input
+            matrices' come first.
+
     Args:
         cell: the cell.
         activations: what its step is given, each with a derivative in `BACKWARD`.
         unrolled: write the loops out in the graph, once a step. Default False.
     """
+
+    blocks: int
+    recurrent: tuple[int, ...]
 
     def __init__(self, cell: Cell, activations: tuple[Activation, ...], unrolled: bool = False) -> None:
         self.cell = cell
@@ -113,9 +121,46 @@ class Kernel:
     def weights(self, packed: Sequence[Tensor]) -> Any:
         return named(self.cell, packed)
 
+    def inputs(self, w: Any) -> list[tuple[Tensor, Tensor]]:
+        """W and b of each gate, in the order of Keras's packing: what gives the inputs' share of the pre-activations."""
+        raise NotImplementedError
+
+    def operands(self, gates: State, h: Tensor) -> list[Tensor]:
+        """What each recurrent matrix multiplies, given the states before."""
+        return [h] * len(self.cell.gates)
+
+    def advance(self, w: Any, state: State, a: State) -> tuple[State, State]:
+        """One step, from the inputs' share of the pre-activations: the state after it, and the gates."""
+        raise NotImplementedError
+
+    def derivatives(self, gates: State, before: State, history: State) -> list[Tensor]:
+        """What `retreat` needs at each step: what ∂L/∂h_t and ∂L/∂c_t are to be multiplied by, for all steps at once."""
+        raise NotImplementedError
+
+    def retreat(self, R: Sequence[Tensor], d_state: State, given: State) -> tuple[State, State]:
+        """One step backwards.
+
+        Args:
+            R: the recurrent matrices, transposed, in the order of Keras's packing.
+            d_state: ∂L/∂ the state after the step, by way of what follows.
+            given: of this step, what `derivatives` gave, and ∂L/∂h_t, ∂L/∂c_t as far as they are outputs.
+
+        Returns:
+            ∂L/∂ the state before the step; and ∂L/∂ what each input matrix gives and, where they differ, each recurrent one.
+        """
+        raise NotImplementedError
+
     def forward(self, packed: Sequence[Tensor], x: Tensor, state: State) -> tuple[State, State, State]:
         """Every state at every step, the final state, and the gates at every step."""
-        raise NotImplementedError
+        w, states = self.weights(packed), len(state)
+
+        def step(state: State, a: State) -> tuple[State, State]:
+            after, gates = self.advance(w, state, a)
+            return after, (*after, *gates)
+
+        inputs = [product(x, W, b) for W, b in self.inputs(w)]
+        final, kept = scan(step, state, inputs, states + self.blocks, unrolled=self.unrolled)
+        return kept[:states], final, kept[states:]
 
     def backward(
         self,
@@ -128,7 +173,17 @@ class Kernel:
         d_final: State,
     ) -> list[Tensor]:
         """The gradients of `x`, the initial state and the packed weights."""
-        raise NotImplementedError
+        count = len(self.cell.gates)
+        R = [tf.transpose(each) for each in tf.split(packed[1], count, 1)]
+        befores = tuple(before(h, h_0) for h, h_0 in zip(history, state, strict=True))
+
+        def step(d_state: State, given: State) -> tuple[State, State]:
+            return self.retreat(R, d_state, given)
+
+        given = [*self.derivatives(gates, befores, history), *d_history]
+        d_state, d_a = scan(step, d_final, given, max(self.recurrent) + 1, reverse=True, unrolled=self.unrolled)
+        d_recurrent = [d_a[i] for i in self.recurrent]
+        return self.gradients(packed, x, d_a[:count], d_recurrent, self.operands(gates, befores[0]), d_state)
 
     def gradients(
         self,

@@ -45,58 +45,44 @@ class Kernel(kernel.Kernel):
     Gates: i f c̃ o, as Keras packs them.
     """
 
-    def forward(self, packed: Sequence[Tensor], x: Tensor, state: State) -> tuple[State, State, State]:
-        w, σ, tanh = self.weights(packed), self.recurrent_activation, self.activation
+    blocks = 4
+    recurrent = (0, 1, 2, 3)
 
-        def step(state: State, inputs: State) -> tuple[State, State]:
-            (h, c), (a_i, a_f, a_c, a_o) = state, inputs
-            i_t = σ(a_i + tf.matmul(h, w.W_hi))
-            f_t = σ(a_f + tf.matmul(h, w.W_hf))
-            c_tilde = tanh(a_c + tf.matmul(h, w.W_hc))
-            o_t = σ(a_o + tf.matmul(h, w.W_ho))
-            c_t = f_t * c + i_t * c_tilde
-            h_t = o_t * tanh(c_t)
-            return (h_t, c_t), (h_t, c_t, i_t, f_t, c_tilde, o_t)
+    def inputs(self, w: Any) -> list[tuple[Tensor, Tensor]]:
+        return [(w.W_ii, w.b_i), (w.W_if, w.b_f), (w.W_ic, w.b_c), (w.W_io, w.b_o)]
 
-        matrices = ((w.W_ii, w.b_i), (w.W_if, w.b_f), (w.W_ic, w.b_c), (w.W_io, w.b_o))
-        inputs = [kernel.product(x, W, b) for W, b in matrices]
-        final, kept = kernel.scan(step, state, inputs, 6, unrolled=self.unrolled)
-        return kept[:2], final, kept[2:]
+    def advance(self, w: Any, state: State, a: State) -> tuple[State, State]:
+        σ, tanh = self.recurrent_activation, self.activation
+        (h, c), (a_i, a_f, a_c, a_o) = state, a
+        i_t = σ(a_i + tf.matmul(h, w.W_hi))
+        f_t = σ(a_f + tf.matmul(h, w.W_hf))
+        c_tilde = tanh(a_c + tf.matmul(h, w.W_hc))
+        o_t = σ(a_o + tf.matmul(h, w.W_ho))
+        c_t = f_t * c + i_t * c_tilde
+        h_t = o_t * tanh(c_t)
+        return (h_t, c_t), (i_t, f_t, c_tilde, o_t)
 
-    def backward(
-        self,
-        packed: Sequence[Tensor],
-        x: Tensor,
-        state: State,
-        history: State,
-        gates: State,
-        d_history: State,
-        d_final: State,
-    ) -> list[Tensor]:
-        w, scaled = self.weights(packed), self.scaled
-        W_hi, W_hf, W_hc, W_ho = map(tf.transpose, (w.W_hi, w.W_hf, w.W_hc, w.W_ho))
+    def derivatives(self, gates: State, before: State, history: State) -> list[Tensor]:
         i, f, c_tilde, o = gates
-        tanh_c = self.activation(history[1])
         c_by_i = self.recurrent_backward(c_tilde, i)  # ∂c_t/∂a_i
-        c_by_f = self.recurrent_backward(kernel.before(history[1], state[1]), f)  # ∂c_t/∂a_f
+        c_by_f = self.recurrent_backward(before[1], f)  # ∂c_t/∂a_f
         c_by_c = self.activation_backward(i, c_tilde)  # ∂c_t/∂a_c
+        tanh_c = self.activation(history[1])
         h_by_o = self.recurrent_backward(tanh_c, o)  # ∂h_t/∂a_o
         h_by_c = self.activation_backward(o, tanh_c)  # ∂h_t/∂c_t
+        return [c_by_i, c_by_f, c_by_c, h_by_o, h_by_c, f]
 
-        def step(d_state: State, given: State) -> tuple[State, State]:
-            (d_h, d_c), (c_by_i, c_by_f, c_by_c, h_by_o, h_by_c, f_t, d_h_t, *d_c_t) = d_state, given
-            d_h = d_h + d_h_t
-            d_c = tf.add_n([d_c, scaled(d_h, h_by_c), *d_c_t])
-            d_a_i, d_a_f, d_a_c = scaled(d_c, c_by_i), scaled(d_c, c_by_f), scaled(d_c, c_by_c)
-            d_a_o = scaled(d_h, h_by_o)
-            d_h_before = tf.add_n(
-                [tf.matmul(d_a_i, W_hi), tf.matmul(d_a_f, W_hf), tf.matmul(d_a_c, W_hc), tf.matmul(d_a_o, W_ho)]
-            )
-            return (d_h_before, d_c * f_t), (d_a_i, d_a_f, d_a_c, d_a_o)
-
-        given = [c_by_i, c_by_f, c_by_c, h_by_o, h_by_c, f, *d_history]
-        d_state, d_a = kernel.scan(step, d_final, given, 4, reverse=True, unrolled=self.unrolled)
-        return self.gradients(packed, x, d_a, d_a, [kernel.before(history[0], state[0])] * 4, d_state)
+    def retreat(self, R: Sequence[Tensor], d_state: State, given: State) -> tuple[State, State]:
+        scaled, (W_hi, W_hf, W_hc, W_ho) = self.scaled, R
+        (d_h, d_c), (c_by_i, c_by_f, c_by_c, h_by_o, h_by_c, f_t, d_h_t, *d_c_t) = d_state, given
+        d_h = d_h + d_h_t
+        d_c = tf.add_n([d_c, scaled(d_h, h_by_c), *d_c_t])
+        d_a_i, d_a_f, d_a_c = scaled(d_c, c_by_i), scaled(d_c, c_by_f), scaled(d_c, c_by_c)
+        d_a_o = scaled(d_h, h_by_o)
+        d_h_before = tf.add_n(
+            [tf.matmul(d_a_i, W_hi), tf.matmul(d_a_f, W_hf), tf.matmul(d_a_c, W_hc), tf.matmul(d_a_o, W_ho)]
+        )
+        return (d_h_before, d_c * f_t), (d_a_i, d_a_f, d_a_c, d_a_o)
 
 
 @keras.saving.register_keras_serializable("rnn_tf")

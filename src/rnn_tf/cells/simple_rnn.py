@@ -26,37 +26,24 @@ def step(w: SimpleRNNWeights, x_t: Tensor, state: State, activation: Activation 
 class Kernel(kernel.Kernel):
     """h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h)."""
 
-    def forward(self, packed: Sequence[Tensor], x: Tensor, state: State) -> tuple[State, State, State]:
-        w = self.weights(packed)
+    blocks = 0
+    recurrent = (0,)
 
-        def step(state: State, inputs: State) -> tuple[State, State]:
-            (h,), (a_h,) = state, inputs
-            h_t = self.activation(a_h + tf.matmul(h, w.W_hh))
-            return (h_t,), (h_t,)
+    def inputs(self, w: Any) -> list[tuple[Tensor, Tensor]]:
+        return [(w.W_xh, w.b_h)]
 
-        final, history = kernel.scan(step, state, [kernel.product(x, w.W_xh, w.b_h)], 1, unrolled=self.unrolled)
-        return history, final, ()
+    def advance(self, w: Any, state: State, a: State) -> tuple[State, State]:
+        (h,), (a_h,) = state, a
+        h_t = self.activation(a_h + tf.matmul(h, w.W_hh))
+        return (h_t,), ()
 
-    def backward(
-        self,
-        packed: Sequence[Tensor],
-        x: Tensor,
-        state: State,
-        history: State,
-        gates: State,
-        d_history: State,
-        d_final: State,
-    ) -> list[Tensor]:
-        w = self.weights(packed)
-        W_hh = tf.transpose(w.W_hh)
+    def derivatives(self, gates: State, before: State, history: State) -> list[Tensor]:
+        return list(history)
 
-        def step(d_state: State, given: State) -> tuple[State, State]:
-            (d_h,), (h_t, d_h_t) = d_state, given
-            d_a_h = self.activation_backward(d_h + d_h_t, h_t)
-            return (tf.matmul(d_a_h, W_hh),), (d_a_h,)
-
-        d_state, d_a = kernel.scan(step, d_final, [*history, *d_history], 1, reverse=True, unrolled=self.unrolled)
-        return self.gradients(packed, x, d_a, d_a, [kernel.before(history[0], state[0])], d_state)
+    def retreat(self, R: Sequence[Tensor], d_state: State, given: State) -> tuple[State, State]:
+        (W_hh,), (d_h,), (h_t, d_h_t) = R, d_state, given
+        d_a_h = self.activation_backward(d_h + d_h_t, h_t)
+        return (tf.matmul(d_a_h, W_hh),), (d_a_h,)
 
 
 @keras.saving.register_keras_serializable("rnn_tf")
