@@ -211,7 +211,7 @@ def test_bench(monkeypatch):
         workloads=("haste-1x64",), cells=(SPECS["minGRU"],), contenders=ours, sweeps=(), seconds=0.05
     )
     report = runs.run(settings)
-    assert {(row.contender, row.failure) for row in report.rows} == {
+    assert {(row.contender, row.failed) for row in report.rows} == {
         (name, None) for name in ours for _ in settings.measures
     }
 
