@@ -1,6 +1,5 @@
 """The twins behind the Protocol: weights carry over, imports stay apart, mistakes are named."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -107,53 +106,6 @@ print(twin.run(twin.make(case.parameters), case).outputs.shape)
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.stdout.strip() == "(2, 5, 4)", ran.stderr
-
-
-def rooms(package):
-    """A package's modules, and the public definitions of each in order: functions, classes and constants."""
-    found = {}
-    for path in sorted((SOURCE / package).glob("*.py")):
-        nodes = ast.parse(path.read_text()).body
-        names = [n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
-        found[path.name] = names
-    return found
-
-
-# What one framework calls for and the other does not: Keras does its own autocasting, takes integer inputs and broadcasts a
-# batch of 1; PyTorch writes a program down in three ways, and has packed sequences, of which a step has some rows.
-ONLY = {
-    "rnn_torch": {
-        "cells.py": {
-            "autocast_enabled",
-            "autocast_dtype",
-            "autocast",
-            "no_autocast",
-            "states_of",
-            "leaf",
-            "as_builtin",
-            "refuse_for_torchscript",
-        },
-        "kernels.py": {"Part"},
-    },
-    "rnn_tf": {
-        "cells.py": {"arguments", "as_float", "as_real", "as_state", "common_batch", "own_equations"},
-        "layers.py": {"as_mask", "sizes", "broadcast"},
-        "fused.py": {"is_one_of"},
-        # Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback.
-        # TensorFlow computes on a GPU unless told otherwise, wherever the variables are.
-        "networks.py": {"on", "one_bias", "stacks", "variables", "bias_masks", "signature"},
-        "training.py": {"Adam", "Update", "Record"},
-    },
-}
-
-
-def test_the_twins_hold_the_same_rooms_and_definitions():
-    torch, tf = rooms("rnn_torch"), rooms("rnn_tf")
-    assert list(torch) == list(tf)
-    for room in torch:
-        mine = [name for name in torch[room] if name not in ONLY["rnn_torch"].get(room, set())]
-        theirs = [name for name in tf[room] if name not in ONLY["rnn_tf"].get(room, set())]
-        assert mine == theirs, room
 
 
 def test_unknown_names(twin):
