@@ -272,8 +272,8 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf.debugging.set_log_device_placement(True)
 import test_training as t
-from rnn_tf import networks, training
-networks.on = lambda device: tf.device("/CPU:1")
+from rnn_tf import clock, networks, training
+clock.on = networks.on = lambda device: tf.device("/CPU:1")
 run = t.make_run("encoder-decoder", "GRU", t.RESUMED["adam"], validation=t.pairs(8))
 network = training.train(run)
 batch = t.pad(run.train.sequences[:2], run.train.targets[:2])

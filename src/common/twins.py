@@ -1,7 +1,7 @@
-"""The Protocol that each twin implements, in NumPy arrays, and the twins by name.
+"""The Protocols that each twin implements, in NumPy arrays, and the twins by name.
 
 A twin is reached as `get("torch")` or `get("tf")`, which imports it then and not before. Its layers,
-ours and the framework's own, are opaque here: they are made, filled, read and run by the functions of the Protocol.
+ours and the framework's own, are opaque here: they are made, filled, read and run by the functions of `Layers`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rnn_common.cells import Cell
 from rnn_common.checks import one_of
@@ -50,18 +50,40 @@ class Part:
     suffix: str = ""
 
 
-class Framework(Protocol):
-    """A twin, seen from outside."""
-
-    name: str
-    package: str
-    builtin_package: str
+class Clock(Protocol):
+    """A framework on its machine: what it is, what it runs on, and how long that takes."""
 
     def versions(self) -> dict[str, str]:
         """The versions of the framework's packages, by name."""
 
     def devices(self) -> tuple[str, ...]:
         """Where layers can run: `"cpu"` and, where there is a GPU, `"cuda"`."""
+
+    def forget_compiled(self) -> None:
+        """Drop what was compiled, so that many layers compiled one after another do not count as one that keeps changing."""
+
+    def set_threads(self, count: int) -> None:
+        """How many threads an operation may use. TensorFlow takes it before its first operation only.
+
+        Raises:
+            RuntimeError: too late.
+        """
+
+    def seconds(self, function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
+        """The time of one of `calls` calls, until all that they have started is done; by the device's own clock on CUDA."""
+
+    def peak_memory(self, function: Callable[[], Any], device: str = "cuda") -> int:
+        """By how many bytes a call raises the most that is in use on a CUDA device at once."""
+
+    def device_name(self, device: str) -> str:
+        """What the device is called by its maker, `"cpu"` for the CPU."""
+
+    def matrix_product(self, size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Any]:
+        """A function that multiplies two square matrices of that size: what the machine is capable of."""
+
+
+class Layers(Protocol):
+    """Layers and cells, ours and the framework's own: made, filled, read, run."""
 
     def engines(self) -> tuple[str, ...]:
         """The names of this twin's engines, without `"auto"`."""
@@ -158,6 +180,10 @@ class Framework(Protocol):
     def gradients(self, layer: Any, returned: Any) -> dict[str, Array]:
         """The gradients by the document's names, in what a function made by `training_step` returned."""
 
+
+class Networks(Protocol):
+    """Networks of our layers: built from a description, trained, asked."""
+
     def build(self, model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:
         """A network with these weights, see `rnn_common.networks`.
 
@@ -206,27 +232,21 @@ class Framework(Protocol):
             The scores of the next symbol, `(batch, outputs)`, and the state after the step.
         """
 
-    def forget_compiled(self) -> None:
-        """Drop what was compiled, so that many layers compiled one after another do not count as one that keeps changing."""
 
-    def set_threads(self, count: int) -> None:
-        """How many threads an operation may use. TensorFlow takes it before its first operation only.
+class Framework(Clock, Layers, Networks, Protocol):
+    """A twin, seen from outside: the module `twin` of its package."""
 
-        Raises:
-            RuntimeError: too late.
-        """
+    @property
+    def name(self) -> str:
+        """`"torch"` or `"tf"`."""
 
-    def seconds(self, function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
-        """The time of one of `calls` calls, until all that they have started is done; by the device's own clock on CUDA."""
+    @property
+    def package(self) -> str:
+        """The name of the twin's package."""
 
-    def peak_memory(self, function: Callable[[], Any], device: str = "cuda") -> int:
-        """By how many bytes a call raises the most that is in use on a CUDA device at once."""
-
-    def device_name(self, device: str) -> str:
-        """What the device is called by its maker, `"cpu"` for the CPU."""
-
-    def matrix_product(self, size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Any]:
-        """A function that multiplies two square matrices of that size: what the machine is capable of."""
+    @property
+    def builtin_package(self) -> str:
+        """The name of the package with the framework's own layers."""
 
 
 TWINS = {"torch": "rnn_torch.twin", "tf": "rnn_tf.twin"}
@@ -264,9 +284,11 @@ def get(name: str) -> Framework:
     """
     module = TWINS[one_of("framework", name, list(TWINS))]
     if module in sys.modules:
-        return cast(Framework, sys.modules[module])
-    with _quiet_start():
-        return cast(Framework, importlib.import_module(module))
+        found: Any = sys.modules[module]
+    else:
+        with _quiet_start():
+            found = importlib.import_module(module)
+    return found
 
 
 def get_each(names: Iterable[str], progress: Callable[[str, float], None]) -> dict[str, Framework]:

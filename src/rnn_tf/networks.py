@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from rnn_common import networks, packings
 from rnn_common.cells import CELLS
-from rnn_common.checks import one_of
 from rnn_common.data.batches import Batch
 from rnn_common.networks import Array, Model, Weights
 from rnn_common.twins import NetworkState
 from rnn_tf import layers
+from rnn_tf.clock import on
 
 Tensor = Any
 State = list[tuple[Tensor, ...]]
@@ -140,15 +140,6 @@ class EncoderDecoder(keras.Model):  # type: ignore[misc]
         before = tf.pad(tf.maximum(targets, 0)[:, :-1], [[0, 0], [1, 0]])
         outputs, _ = self.decoder(before, None, state, training=training)
         return self.output_layer(self.decoder.dropout(outputs, training=training))
-
-
-def devices() -> tuple[str, ...]:
-    return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
-
-
-def on(device: str) -> Any:
-    """A context in which TensorFlow computes on a device; left to itself it takes a GPU wherever there is one."""
-    return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[one_of("device", device, devices())])
 
 
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:

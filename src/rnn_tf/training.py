@@ -14,7 +14,7 @@ from rnn_common.networks import Weights
 from rnn_common.training.checkpoint import BadCheckpoint
 from rnn_common.training.recipe import Recipe
 from rnn_common.training.run import Run, Snapshot
-from rnn_tf import networks
+from rnn_tf import clock, networks, private
 
 Tensor = Any
 
@@ -112,7 +112,7 @@ class Trainer:
         self.update = Update(self.network, run.recipe, padded=len(set(run.train.lengths)) > 1)
         self.optimizer = self.update.optimizer
         self.remaining: Iterable[Batch] = ()
-        with networks.on("cpu"):
+        with clock.on("cpu"):
             signature = networks.signature(self.network, next(batches(run.train, 1)))
             self.batches = tf.data.Dataset.from_generator(self._inputs, output_signature=signature)
         for index, variable in enumerate(self._random().values()):
@@ -126,7 +126,7 @@ class Trainer:
     def epoch(self, remaining: Iterable[Batch], count: int) -> None:
         """The updates of an epoch, or of what is left of it."""
         self.remaining = remaining
-        with networks.on("cpu"):
+        with clock.on("cpu"):
             # Without the count `fit` asks for one batch too many, and the step that fails for it still counts in Adam's t.
             data = self.batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
         self.update.fit(data, shuffle=False, callbacks=[Record(self)], verbose=0)
@@ -135,7 +135,7 @@ class Trainer:
         """The optimiser's memories: their names in a checkpoint, and Keras's variables."""
         if self.run.recipe.optimizer == "sgd":
             return {"velocity": self.optimizer.momentums} if self.run.recipe.momentum else {}
-        return {"m": self.optimizer._momentums, "v": self.optimizer._velocities}
+        return dict(zip(("m", "v"), private.moments(self.optimizer), strict=True))
 
     def _random(self) -> dict[str, Any]:
         """The states of the random numbers that dropout draws from."""
@@ -170,7 +170,7 @@ class Trainer:
 
 
 def train(run: Run, *, device: str = "cpu") -> Any:
-    with networks.on(device):
+    with clock.on(device):
         trainer = Trainer(run, device)
         while not run.finished:
             trainer.epoch(run.remaining(), run.left)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -19,12 +18,24 @@ from rnn_common.parity.case import Array, Case, Result
 from rnn_common.twins import Part, full_name
 from rnn_common.weights import Parameters
 from rnn_tf import cells, layers
+from rnn_tf.clock import device_name as device_name
+from rnn_tf.clock import devices as devices
+from rnn_tf.clock import forget_compiled as forget_compiled
+from rnn_tf.clock import matrix_product as matrix_product
+from rnn_tf.clock import on
+from rnn_tf.clock import peak_memory as peak_memory
+from rnn_tf.clock import seconds as seconds
+from rnn_tf.clock import set_threads as set_threads
+from rnn_tf.clock import versions as versions
 from rnn_tf.engines import ENGINES
-from rnn_tf.networks import build, devices, encode, fill, on, predict, step, weights
+from rnn_tf.networks import build as build
+from rnn_tf.networks import encode as encode
+from rnn_tf.networks import fill as fill
+from rnn_tf.networks import predict as predict
+from rnn_tf.networks import step as step
+from rnn_tf.networks import weights as weights
 from rnn_tf.own import OwnCell, OwnLayer, layer_of
-from rnn_tf.training import train
-
-__all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
+from rnn_tf.training import train as train
 
 Tensor = Any
 
@@ -38,10 +49,6 @@ CLASSES: dict[str, tuple[Any, ...]] = {
     "LSTM": (layers.LSTM, cells.LSTMCell, keras.layers.LSTM, keras.layers.LSTMCell),
     "GRU": (layers.GRU, cells.GRUCell, keras.layers.GRU, keras.layers.GRUCell),
 }
-
-
-def versions() -> dict[str, str]:
-    return {"tensorflow": tf.__version__, "keras": keras.__version__}
 
 
 def engines() -> tuple[str, ...]:
@@ -302,43 +309,8 @@ def gradients(layer: Any, returned: list[Tensor]) -> dict[str, Array]:
     return packings.gradients_from_keras(only_part(parts(layer)).cell, list(map(outputs, returned)))
 
 
-def forget_compiled() -> None:
-    pass  # a function's graphs go with the function
+if TYPE_CHECKING:  # that this module is what `Framework` asks for
+    from rnn_common.twins import Framework
+    from rnn_tf import twin
 
-
-def set_threads(count: int) -> None:
-    for scope in ("intra", "inter"):
-        if getattr(tf.config.threading, f"get_{scope}_op_parallelism_threads")() != count:
-            getattr(tf.config.threading, f"set_{scope}_op_parallelism_threads")(count)
-
-
-def seconds(function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
-    if device == "cuda":
-        tf.test.experimental.sync_devices()
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    if device == "cuda":
-        tf.test.experimental.sync_devices()
-    return (time.perf_counter() - start) / calls
-
-
-def peak_memory(function: Callable[[], Any], device: str = "cuda") -> int:
-    tf.config.experimental.reset_memory_stats("GPU:0")
-    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
-    function()
-    tf.test.experimental.sync_devices()
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
-
-
-def device_name(device: str) -> str:
-    if device == "cpu":
-        return device
-    gpu = tf.config.list_physical_devices("GPU")[0]
-    return tf.config.experimental.get_device_details(gpu).get("device_name", "cuda")
-
-
-def matrix_product(size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Tensor]:
-    with on(device):
-        a, b = tf.unstack(tf.cast(tf.random.uniform((2, size, size)), dtype))
-    return lambda: tf.matmul(a, b)
+    _checked: Framework = twin

@@ -16,13 +16,9 @@ from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
 
-# Not exported by TensorFlow, but the only ways to see that a `ForwardAccumulator` is at work, which no graph's loop takes, and
-# that a tape is.
-from tensorflow.python.eager.forwardprop_util import pack_tangents
-from tensorflow.python.eager.record import could_possibly_record
-
 from rnn_common.cells import Cell
 from rnn_common.checks import one_of
+from rnn_tf import private
 from rnn_tf.cells.base import Activation, Recurrence, State, Tensor
 from rnn_tf.engines import AUTO, ENGINES, Engine
 
@@ -175,7 +171,7 @@ def _passes(
     engine: Engine, recurrence: Recurrence, tensors: Sequence[Tensor], unrolled: bool
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The engine's passes over weights, x and state: as they are where a graph is being written, else as graphs."""
-    if tf.executing_eagerly() and not unrolled and not pack_tangents(tensors).tangents:
+    if tf.executing_eagerly() and not unrolled and not private.have_tangents(tensors):
         graphs = _graphs(engine.name, recurrence.cell, recurrence.activations)
         return functools.partial(graphs.call, graphs.forward), functools.partial(graphs.call, graphs.backward)
     forward, backward = cast(Any, (engine.forward, engine.backward))
@@ -200,7 +196,7 @@ class _Graphs:
         TensorFlow writes the derivative of a graph's loop when the graph is first called under a tape, and two threads
         that do so at once spoil the graph for good.
         """
-        with self.lock if could_possibly_record() else contextlib.nullcontext():
+        with self.lock if private.a_tape_may_record() else contextlib.nullcontext():
             return graph(*arguments)
 
 

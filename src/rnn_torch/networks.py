@@ -17,6 +17,7 @@ from rnn_common.data.batches import Batch
 from rnn_common.networks import Array, Model, Weights
 from rnn_common.twins import NetworkState
 from rnn_torch import layers
+from rnn_torch.clock import devices
 
 State = list[tuple[Tensor, ...]]
 
@@ -124,10 +125,6 @@ class EncoderDecoder(nn.Module):
         before = nn.functional.pad(targets.clamp(min=0)[:, :-1], (1, 0))
         outputs, _ = self.decoder(before, None, state)
         return cast(Tensor, self.output(self.decoder.dropout(outputs)))
-
-
-def devices() -> tuple[str, ...]:
-    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def build(model: Model, weights: Mapping[str, Array], *, dtype: str = "float32", device: str = "cpu") -> Any:

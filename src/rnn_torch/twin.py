@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,12 +22,23 @@ from rnn_common.parity.case import Array, Case, Result
 from rnn_common.twins import Part, full_name
 from rnn_common.weights import Parameters
 from rnn_torch import cells, layers
+from rnn_torch.clock import device_name as device_name
+from rnn_torch.clock import devices as devices
+from rnn_torch.clock import forget_compiled as forget_compiled
+from rnn_torch.clock import matrix_product as matrix_product
+from rnn_torch.clock import peak_memory as peak_memory
+from rnn_torch.clock import seconds as seconds
+from rnn_torch.clock import set_threads as set_threads
+from rnn_torch.clock import versions as versions
 from rnn_torch.engines import ENGINES
-from rnn_torch.networks import build, devices, encode, fill, predict, step, weights
+from rnn_torch.networks import build as build
+from rnn_torch.networks import encode as encode
+from rnn_torch.networks import fill as fill
+from rnn_torch.networks import predict as predict
+from rnn_torch.networks import step as step
+from rnn_torch.networks import weights as weights
 from rnn_torch.own import OwnLayer, layer_of
-from rnn_torch.training import train
-
-__all__ = ["build", "devices", "encode", "fill", "predict", "step", "train", "weights"]  # what comes from other rooms
+from rnn_torch.training import train as train
 
 name = "torch"
 package = "rnn_torch"
@@ -40,10 +50,6 @@ CLASSES: dict[str, tuple[Any, ...]] = {
     "LSTM": (layers.LSTM, cells.LSTMCell, nn.LSTM, nn.LSTMCell),
     "GRU": (layers.GRU, cells.GRUCell, nn.GRU, nn.GRUCell),
 }
-
-
-def versions() -> dict[str, str]:
-    return {"torch": torch.__version__}
 
 
 def engines() -> tuple[str, ...]:
@@ -282,43 +288,8 @@ def gradients(layer: nn.Module, returned: list[Tensor]) -> dict[str, Array]:
     return packings.gradients_from_torch(part.cell, packed, suffix=part.suffix)
 
 
-def forget_compiled() -> None:
-    torch.compiler.reset()
+if TYPE_CHECKING:  # that this module is what `Framework` asks for
+    from rnn_common.twins import Framework
+    from rnn_torch import twin
 
-
-def set_threads(count: int) -> None:
-    torch.set_num_threads(count)
-
-
-def seconds(function: Callable[[], Any], calls: int = 1, device: str = "cpu") -> float:
-    if device == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize()
-        begin.record()
-        for _ in range(calls):
-            function()
-        end.record()
-        torch.cuda.synchronize()
-        return float(begin.elapsed_time(end)) / 1e3 / calls
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
-
-
-def peak_memory(function: Callable[[], Any], device: str = "cuda") -> int:
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    function()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
-
-
-def device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else device
-
-
-def matrix_product(size: int, device: str = "cpu", dtype: str = "float32") -> Callable[[], Tensor]:
-    a, b = torch.rand((2, size, size), device=device, dtype=getattr(torch, dtype))
-    return lambda: a @ b
+    _checked: Framework = twin

@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from rnn_common.cells import CELLS
 from rnn_common.checks import one_of
+from rnn_torch import private
 from rnn_torch.cells.base import ACTIVATIONS, Recurrence, State, no_autocast
 from rnn_torch.cells.memory import reverse
 from rnn_torch.engines import AUTO, ENGINES, Engine, fused, reference
@@ -117,14 +118,14 @@ def _watched(weights: Sequence[Tensor], x: Tensor, state: State) -> str | None:
     """What watches or replaces single operations, in PyTorch's own ways, and would not see those of an engine's backward pass."""
     if torch.compiler.is_exporting():
         return "exporting"
-    if torch._C._are_functorch_transforms_active():
+    if private.transforms_are_active():
         return "the transforms of torch.func"
     tensors = (x, *state, *weights)
     if any(map(_has_tangent, tensors)):
         return "forward-mode differentiation"
     if torch.compiler.is_compiling():
         return None
-    if torch._C._len_torch_dispatch_stack():
+    if private.modes_are_active():
         return "a mode that watches operations, such as those of make_fx and FlopCounterMode"
     if any(map(_is_of_own_class, tensors)):
         return "tensors of a class with operations of its own"
@@ -280,14 +281,10 @@ def _dense(gradient: Tensor | None) -> Tensor | None:
 def _gradients_are_watched(gradients: Sequence[Tensor | None]) -> bool:
     """Whether a backward pass is batched (`is_grads_batched`), traced or counted, so that the kernels would not be seen."""
     return (
-        torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or any(d is not None and (_is_batched(d) or _is_of_own_class(d)) for d in gradients)
+        private.transforms_are_active()
+        or private.modes_are_active()
+        or any(d is not None and (private.is_batched(d) or _is_of_own_class(d)) for d in gradients)
     )
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 def _is_of_own_class(tensor: Tensor) -> bool:

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple, cast
 import keras
 import tensorflow as tf
 
-# Not exported by Keras, but the only way to draw the dropout masks outside the loop of `keras.layers.RNN`.
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
-
 from rnn_common.cells import Cell
 from rnn_common.packings import weights_by_gate
+from rnn_tf.private import DropoutRNNCell
 
 Tensor = Any
 State = tuple[Tensor, ...]
