@@ -461,7 +461,7 @@ def test_markup_in_names_is_text(tmp_path):
     ("settings", "message"),
     [
         ({"workloads": ("vast",)}, "workload should be one of braun-2018, .*got 'vast'"),
-        ({"cells": ("Elman",)}, "cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'"),
+        ({"cells": ("Elman",)}, "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Elman'"),
         ({"measures": ("beauty",)}, "measure should be one of inference, training, got 'beauty'"),
         ({"contenders": ("jax",)}, "contender should be one of torch.nn, .*got 'jax'"),
         ({"sweeps": ("depth",)}, "sweep should be one of time, width, batch, got 'depth'"),
@@ -480,7 +480,7 @@ def test_settings_out_of_range(settings, message):
 def test_bad_input_is_one_line_and_status_2(tmp_path):
     (tmp_path / "file").write_text("")
     for arguments, message in (
-        (["--cell", "Elman"], "cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'"),
+        (["--cell", "Elman"], "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Elman'"),
         (["--output", str(tmp_path / "file")], "output should be a folder, got the file"),
         (["compare", "absent", "absent"], "No such file or directory"),
     ):

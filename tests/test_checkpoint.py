@@ -11,10 +11,12 @@ pytest.importorskip("safetensors")
 from safetensors.numpy import load_file, save_file
 
 from rnn_common import files, networks
+from rnn_common.data import Sequences
 from rnn_common.networks import Network, Stack
 from rnn_common.training import checkpoint
 from rnn_common.training.checkpoint import BadCheckpoint, Checkpoint, Position
 from rnn_common.training.recipe import Recipe
+from rnn_common.training.run import Run, digest
 
 MODEL = Network(Stack("LSTM", 3, 4, bidirectional=True), 2, "sequence")
 
@@ -54,6 +56,38 @@ def test_it_comes_back_bit_for_bit(tmp_path):
             np.testing.assert_array_equal(read.moments[moment][name], array)
     np.testing.assert_array_equal(read.losses, written.losses)
     np.testing.assert_array_equal(read.norms, written.norms)
+
+
+def as_format_2(path, change):
+    """What the version before would have written."""
+    described = json.loads(path.read_text())
+    described["format"] = "rnn-parity checkpoint 2"
+    change(described)
+    del described["sha256 of the rest"]
+    path.write_text(json.dumps({**described, "sha256 of the rest": checkpoint._digest(described)}))
+
+
+@pytest.mark.parametrize(("cell", "reset_after"), [("GRU v3", False), ("GRU", True), ("LSTM", True)])
+def test_the_format_before_is_read(tmp_path, cell, reset_after):
+    """It said by a flag of which form a GRU is."""
+    model = Network(Stack(cell, 3, 4), 2, "sequence")
+    path = checkpoint.save(make(model=model), tmp_path)
+    as_format_2(path, lambda d: d["model"]["stack"].update(cell=cell.split()[0], reset_after=reset_after))
+    assert checkpoint.load(path).model == model
+
+
+def test_the_momentum_of_the_format_before(tmp_path):
+    """PyTorch's −velocity / α was kept as it was; it becomes the velocity, with the learning rate of the last update."""
+    recipe = Recipe("sgd", learning_rate=0.5, epochs=3, batch_size=3, dtype="float64", schedule="constant")
+    x = tuple(np.random.default_rng(0).standard_normal((10, 4, 3)))
+    data = Sequences("noise", x, np.arange(10) % 2)
+    weights = networks.initial_weights(MODEL, 0)
+    position = {"recipe": recipe, "best": {}, "epochs": (), "position": Position(0, 2, 2), "framework": "torch"}
+    written = replace(make(2), **position, moments={"sum": weights}, data=digest(data), random={})
+    run = Run(MODEL, recipe, data, weights, resume=written)
+    assert set(run.moments) == {"velocity"}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(run.moments["velocity"][name], -0.5 * array)
 
 
 def test_names_are_the_documents(tmp_path):

@@ -770,12 +770,12 @@ def test_the_framework_that_is_being_imported_is_named(name, tmp_path, monkeypat
 
 def test_the_choice_that_was_perhaps_meant_is_named():
     refusals = {
-        "lstn": "cell should be one of SimpleRNN, LSTM, GRU, got 'lstn'; did you mean LSTM?",
-        "Simple-RNN": "cell should be one of SimpleRNN, LSTM, GRU, got 'Simple-RNN'; did you mean SimpleRNN?",
-        "lstm": "cell should be one of SimpleRNN, LSTM, GRU, got 'lstm'; did you mean LSTM?",
-        "Elman": "cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'",
-        "": "cell should be one of SimpleRNN, LSTM, GRU, got ''",
-        3: "cell should be one of SimpleRNN, LSTM, GRU, got 3",
+        "lstn": "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'lstn'; did you mean LSTM?",
+        "Simple-RNN": "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Simple-RNN'; did you mean SimpleRNN?",
+        "lstm": "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'lstm'; did you mean LSTM?",
+        "Elman": "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Elman'",
+        "": "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got ''",
+        3: "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 3",
     }
     for value, refusal in refusals.items():
         with pytest.raises(ValueError, match=f"^{re.escape(refusal)}$"):

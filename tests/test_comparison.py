@@ -134,7 +134,7 @@ def test_a_bound_that_does_not_hold(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cell", "Elman"], "cell should be one of SimpleRNN, LSTM, GRU, got 'Elman'"),
+        (["--cell", "Elman"], "cell should be one of SimpleRNN, LSTM, GRU, GRU v3, got 'Elman'"),
         (["--framework", "jax"], "framework should be one of torch, tf, got 'jax'"),
         (["--dtype", "int8"], "dtype should be one of float64, float32, got 'int8'"),
         (["--device", "tpu"], "device should be one of cpu, cuda, got 'tpu'"),

@@ -1,5 +1,7 @@
-"""The private APIs that the twins lean on do what they are used for. When one breaks: the room `private.py` of that twin is the
-only place that names it. Find the framework's new way there, or the public one, and mend that function; nothing else has to change.
+"""The private APIs that the twins lean on do what they are used for.
+
+When one breaks: the room `private.py` of that twin is the only place that names it. Find the framework's new way there, or the
+public one, and mend that function; nothing else has to change.
 """
 
 import numpy as np

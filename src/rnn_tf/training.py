@@ -155,7 +155,7 @@ class Trainer:
         if run.resume is None:
             return
         self.optimizer.iterations.assign(run.position.update)
-        moments = {**run.resume.moments, "velocity": run.velocity("velocity")}
+        moments = run.moments
         for name, memory in self._moments().items():
             if not moments.get(name):
                 continue

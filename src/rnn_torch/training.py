@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,11 +18,32 @@ from rnn_torch import networks
 name = "torch"
 
 
+class SGD(torch.optim.Optimizer):
+    """Momentum as Keras has it: v ← μ v − α g, w ← w + v.
+
+    PyTorch's own keeps −v / α, which would have to follow every change of the learning rate α.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in trained:
+                v = parameter.grad * -group["lr"]
+                if group["momentum"]:
+                    v = v.add_(self.state[parameter].get("velocity", torch.zeros(())) * group["momentum"])
+                    self.state[parameter]["velocity"] = v
+                parameter.add_(v)
+
+
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser of the network's trained parameters."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(trained, recipe.learning_rate, recipe.momentum)
+        return SGD(trained, recipe.learning_rate, recipe.momentum)
     betas = (recipe.beta_1, recipe.beta_2)
     return torch.optim.Adam(trained, recipe.learning_rate, betas, recipe.epsilon)
 
@@ -59,7 +81,7 @@ class Trainer:
     def update(self, batch: Batch) -> tuple[float, float]:
         """One update of the weights: the loss before it, and the norm of the gradients before they are clipped."""
         self.network.train()
-        self._set_rate(self.run.rate)
+        self.optimizer.param_groups[0]["lr"] = self.run.rate
         self.optimizer.zero_grad()
         value = loss(self.network, batch)
         torch.autograd.backward(value)
@@ -72,18 +94,10 @@ class Trainer:
         trained: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         return trained
 
-    def _set_rate(self, rate: float) -> None:
-        """The learning rate; PyTorch's momentum v' = −v / α has to follow it, see the recipe for v."""
-        group = self.optimizer.param_groups[0]
-        if "sum" in self._moments() and rate != group["lr"]:
-            for state in self.optimizer.state.values():
-                state["momentum_buffer"].mul_(group["lr"] / rate)
-        group["lr"] = rate
-
     def _moments(self) -> dict[str, str]:
         """The optimiser's memories: their names in a checkpoint, and PyTorch's."""
         if self.run.recipe.optimizer == "sgd":
-            return {"sum": "momentum_buffer"} if self.run.recipe.momentum else {}
+            return {"velocity": "velocity"} if self.run.recipe.momentum else {}
         return {"m": "exp_avg", "v": "exp_avg_sq"}
 
     def _random(self) -> dict[str, torch.Generator]:
@@ -112,8 +126,7 @@ class Trainer:
     def _restore(self, run: Run) -> None:
         if run.resume is None:
             return
-        self.optimizer.param_groups[0]["lr"] = run.last_rate
-        moments = {**run.resume.moments, "sum": run.velocity("sum")}
+        moments = run.moments
         for name, key in self._moments().items():
             if not moments.get(name):
                 continue

@@ -28,7 +28,8 @@ from rnn_common.networks import Array, Model, Weights
 from rnn_common.reader import shown
 from rnn_common.training.recipe import Recipe
 
-FORMAT = "rnn-parity checkpoint 2"
+FORMAT = "rnn-parity checkpoint 3"
+BEFORE = "rnn-parity checkpoint 2"  # which is read, too
 GROUPS = re.compile("weights|best|random|curves|moments (m|v|sum|velocity)")
 _NAME = re.compile(r"checkpoint-\d{8}")
 LONGEST = 10_000_000_000  # seconds; three hundred years
@@ -75,7 +76,7 @@ class Epoch:
 class Described:
     """What the JSON of a checkpoint holds besides its digests; see `Checkpoint`."""
 
-    format: Literal["rnn-parity checkpoint 2"]
+    format: Literal["rnn-parity checkpoint 3", "rnn-parity checkpoint 2"]
     framework: Literal["torch", "tf"]
     position: Position
     model: dict
@@ -95,8 +96,8 @@ class Checkpoint:
         framework: which twin wrote it: `"torch"` or `"tf"`.
         position: how far it has come.
         weights: by name, see `rnn_common.networks`.
-        moments: what the optimiser remembers, arrays by the weights' names: Adam's `"m"` and `"v"`; of SGD `"velocity"`,
-            or `"sum"` = −velocity / α, whichever the framework keeps, so that nothing is rounded.
+        moments: what the optimiser remembers, arrays by the weights' names: Adam's `"m"` and `"v"`; SGD's
+            `"velocity"` v, where w ← w + v; in the format before, of PyTorch, `"sum"` = −v / α.
         random: the state of the framework's own random numbers, which dropout draws from; of no meaning to the other.
         best: the weights of the lowest validation loss, where the recipe has `patience`; else empty.
         losses, norms: of each update: the loss, and the norm of the gradients before they were clipped.
@@ -224,12 +225,21 @@ def _read(path: Path) -> Checkpoint:
 def _described(path: Path) -> tuple[Described, str]:
     """The JSON, if it is what was written, and the digest of the arrays."""
     found = reader.mapping(reader.read(path))
-    if found.get("format") != FORMAT:
+    if found.get("format") not in (FORMAT, BEFORE):
         raise ValueError(f"its format should be {FORMAT!r}, got {shown(found.get('format'))}")
     if found.pop("sha256 of the rest", None) != _digest(found):
         raise ValueError("it was altered after it was written")
+    if found["format"] == BEFORE:
+        _name_the_forms(found.get("model"))
     arrays = reader.checked("sha256 of the arrays", found.pop("sha256 of the arrays", None), str)
     return reader.record(Described, found, "checkpoint"), arrays
+
+
+def _name_the_forms(model: Any) -> None:
+    """In format 2 a stack of GRUs says by `reset_after` which of the two cells it is of."""
+    for stack in model.values() if isinstance(model, dict) else ():
+        if isinstance(stack, dict) and stack.pop("reset_after", True) is False and stack.get("cell") == "GRU":
+            stack["cell"] = "GRU v3"
 
 
 def _check_described(described: Described, model: Model) -> None:

@@ -298,11 +298,13 @@ class Run:
         )
         self._saved = time.monotonic()
 
-    def velocity(self, form: str) -> Mapping[str, Array]:
-        """SGD's momentum in the checkpoint, as `"velocity"` or as `"sum"` = −velocity / α; rounded only if it is in the other."""
-        moments = self.resume.moments if self.resume is not None else {}
-        if form == "sum" and "velocity" in moments:
-            return {name: array / -self.last_rate for name, array in moments["velocity"].items()}
-        if form == "velocity" and "sum" in moments:
-            return {name: array * -self.last_rate for name, array in moments["sum"].items()}
-        return moments.get(form, {})
+    @property
+    def moments(self) -> Mapping[str, Mapping[str, Array]]:
+        """What the optimiser remembers, in the checkpoint from which the run goes on: Adam's m and v, or SGD's velocity.
+
+        Checkpoints of format 2 that PyTorch wrote have −velocity / α, the `sum`, instead.
+        """
+        moments = dict(self.resume.moments) if self.resume is not None else {}
+        if "sum" in moments:
+            moments["velocity"] = {name: array * -self.last_rate for name, array in moments.pop("sum").items()}
+        return moments
