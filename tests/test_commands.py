@@ -31,6 +31,7 @@ from typer.testing import CliRunner
 import rnn_common
 from rnn_benchmarks import comparing, plots, runs
 from rnn_common import machine, twins
+from rnn_common.cells import CELLS
 from rnn_common.checks import one_of
 from rnn_common.cli import app, bench
 from rnn_common.files import write_bytes
@@ -779,7 +780,7 @@ def test_the_choice_that_was_perhaps_meant_is_named():
     }
     for value, refusal in refusals.items():
         with pytest.raises(ValueError, match=f"^{re.escape(refusal)}$"):
-            one_of("cell", value, ["SimpleRNN", "LSTM", "GRU"])
+            one_of("cell", value, list(CELLS))
 
 
 NEARLY = {

@@ -17,6 +17,7 @@ tf = pytest.importorskip("tensorflow")
 import rnn_tf
 from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_tf.layer import Layer
 
 UNITS, FEATURES, BATCH, TIME = 4, 2, 3, 5
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
@@ -786,7 +787,7 @@ def vectorized(layer, x):
     def one(each):
         return layer(each[0][None], initial_state=[each[1][None]] * len(layer.state_size))[0][0]
 
-    if isinstance(layer, rnn_tf.layers._Layer):
+    if isinstance(layer, Layer):
         return weighted(tf.vectorized_map(one, (x, start)))
     return weighted(layer(x, initial_state=[start] * len(layer.state_size))[0])
 

@@ -70,7 +70,7 @@ ONLY = {
             "*.compute_*",
             "*.get_config",
             "*.from_config",
-            "_delegated",
+            "delegated",
             "arguments",
             "own_equations",
             "OwnCell*",
@@ -114,7 +114,7 @@ ONLY = {
         "torch": [
             "_",
             "_BackPropagation*",
-            "_Call*",
+            "Call*",
             "_Gradient*",
             "_Signature*",
             "_backward_op",
@@ -128,7 +128,7 @@ ONLY = {
             "modes_are_active",
             "is_batched",
             "_reason",
-            "_run_compiled",
+            "run",
             "_setup_context",
             "_signature",
             "_sizes",
@@ -152,7 +152,7 @@ ONLY = {
             "_stacks",
             "_suffix",
             "_train_one_bias",
-            "Trainer._set_rate",
+            "SGD*",
             "Trainer._trained",
             "Trainer.update",
         ],
@@ -187,6 +187,11 @@ ALIKE = {
 }
 
 
+# Rooms of rnn_torch alone: memory is laid out by hand there, and a driver has three ways into autograd and the compiler, where
+# TensorFlow has one.
+ALONE = {"call.py", "cells/memory.py", "compiled.py"}
+
+
 def definitions(path):
     """Every function, class and method of a file by name, in order, with its parameters."""
 
@@ -219,8 +224,7 @@ def rooms(package):
 
 
 def test_the_same_rooms():
-    # Memory is laid out by hand in PyTorch alone.
-    assert [room for room in rooms(TORCH) if room != "cells/memory.py"] == rooms(TF)
+    assert [room for room in rooms(TORCH) if room not in ALONE] == rooms(TF)
 
 
 @pytest.mark.parametrize("room", rooms(TF))

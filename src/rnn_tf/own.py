@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from rnn_common.cells import Cell, cell_of
-from rnn_tf import layers
 from rnn_tf.cells.base import RNNCell, arguments
+from rnn_tf.layer import Layer
 
 
 class OwnCell(RNNCell):
@@ -38,7 +38,7 @@ class OwnCell(RNNCell):
         super().__init__(units, arguments(locals()), kwargs)
 
 
-class OwnLayer(layers.Layer):
+class OwnLayer(Layer):
     """A cell of the user's own over a sequence, as `keras.layers.RNN` would run it.
 
     Its variables are the cell's weights by name; matrices are transposed, as Keras keeps them.

@@ -10,10 +10,11 @@ from torch import nn
 
 from rnn_common.cells import Cell, cell_of
 from rnn_common.checks import whole
-from rnn_torch import layers, unroll
+from rnn_torch import unroll
+from rnn_torch.layer import Layer, check_rate
 
 
-class OwnLayer(layers.Layer):
+class OwnLayer(Layer):
     """A cell of the user's own over a sequence, as `nn.RNN` would run it.
 
     Its parameters are the cell's weights by name, with PyTorch's endings: `W_ii_l0`, `W_ii_l1_reverse`. They are drawn from
@@ -60,7 +61,7 @@ class OwnLayer(layers.Layer):
             whole(name, value, 1)
             setattr(self, name, value)
         for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            layers.check_rate(name, rate)
+            check_rate(name, rate)
             setattr(self, name, float(rate))
         self.mode, self.proj_size = self.cell.name, 0
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional

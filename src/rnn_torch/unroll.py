@@ -18,10 +18,11 @@ from torch.autograd import forward_ad
 
 from rnn_common.cells import CELLS
 from rnn_common.checks import one_of
-from rnn_torch import private
-from rnn_torch.cells.base import ACTIVATIONS, Recurrence, State, no_autocast
+from rnn_torch import compiled, private
+from rnn_torch.call import Call
+from rnn_torch.cells.base import Recurrence, State, no_autocast
 from rnn_torch.cells.memory import reverse
-from rnn_torch.engines import AUTO, ENGINES, Engine, fused, reference
+from rnn_torch.engines import AUTO, ENGINES, Engine
 
 
 def unroll(
@@ -57,7 +58,7 @@ def unroll(
         sizes = _sizes(batch_sizes)
         history, final, _ = ENGINES[chosen].forward(recurrence, weights, x, state, sizes, all_states)
     else:
-        run = _run_compiled if torch.compiler.is_compiling() else _run
+        run = compiled.run if torch.compiler.is_compiling() else _run
         history, final = run(
             ENGINES[chosen], recurrence, weights, x, state, batch_sizes, all_states or batch_sizes is not None
         )
@@ -155,53 +156,18 @@ def _run(
     """History and final state by an engine with a backward pass of its own."""
     tensors, sizes = (x, *state, *weights), _sizes(batch_sizes)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        call = _Call(engine, recurrence, sizes, len(state))
+        call = Call(engine, recurrence, sizes, len(state))
         returned = _BackPropagation.apply(call, *tensors)  # type: ignore[no-untyped-call]
         return returned[: -len(state)], returned[-len(state) :]
     history, final, _ = engine.forward(recurrence, weights, x, state, sizes, all_states)
     return history, final
 
 
-class _Call(NamedTuple):
-    """What is no tensor about a call; `states` is how many tensors the state has."""
-
-    engine: Engine
-    recurrence: Recurrence
-    sizes: list[int] | None
-    states: int
-
-    def split(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, State]:
-        """Weights, x and state out of all inputs of the function that autograd sees."""
-        return tuple(inputs[1 + self.states :]), inputs[0], tuple(inputs[1 : 1 + self.states])
-
-    def backward(
-        self, inputs: Sequence[Tensor], kept: Sequence[Tensor], d: Sequence[Any], needs_d_x: bool
-    ) -> list[Any]:
-        """The gradients of the inputs by the engine, from what the forward pass kept and ∂L/∂ what it returned."""
-        *history, saved = kept
-        d_history, d_final = tuple(d[: self.states]), tuple(d[self.states :])
-        return self.engine.backward(  # type: ignore[misc]
-            self.recurrence, *self.split(inputs), self.sizes, tuple(history), saved, d_history, d_final, needs_d_x
-        )
-
-    def differentiate(
-        self, inputs: Sequence[Tensor], d: Sequence[Tensor | None], needs: Sequence[bool], again: bool
-    ) -> list[Tensor | None]:
-        """The same gradients by way of `reference`, in operations that can be differentiated again."""
-        with torch.enable_grad():
-            history, final, _ = reference.forward(self.recurrence, *self.split(inputs), self.sizes, all_states=True)
-            pairs = [(y, d_y) for y, d_y in zip((*history, *final), d, strict=True) if d_y is not None]
-            wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
-            outputs, cotangents = zip(*pairs, strict=True)
-            gradients = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=again))
-        return [next(gradients) if need else None for need in needs]
-
-
 class _BackPropagation(torch.autograd.Function):
     """Back-propagation through time, from `x`, the state and the weights to history and final state."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, *inputs: Tensor) -> State:
+    def forward(ctx: Any, call: Call, *inputs: Tensor) -> State:
         history, final, saved = call.engine.forward(call.recurrence, *call.split(inputs), call.sizes, True, keep=True)
         ctx.call = call
         ctx.save_for_backward(*inputs, *history, saved)
@@ -210,7 +176,7 @@ class _BackPropagation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *d_returned: Tensor | None) -> Any:
-        call: _Call = ctx.call
+        call: Call = ctx.call
         saved = ctx.saved_tensors  # to be unpacked once: it may be computed anew
         inputs, kept = saved[: -call.states - 1], saved[-call.states - 1 :]
         d_returned = tuple(_dense(d) for d in d_returned)
@@ -231,7 +197,7 @@ class _Gradient(torch.autograd.Function):
     """The backward pass as a function that has a derivative: from inputs and ∂L/∂ what is returned to ∂L/∂ the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, kept: list[Tensor], needs: tuple[bool, ...], *tensors: Tensor | None) -> Any:
+    def forward(ctx: Any, call: Call, kept: list[Tensor], needs: tuple[bool, ...], *tensors: Tensor | None) -> Any:
         inputs, d_returned = cast(State, tensors[: len(needs)]), tensors[len(needs) :]
         ctx.call, ctx.needs = call, needs
         ctx.save_for_backward(*tensors)
@@ -289,158 +255,3 @@ def _gradients_are_watched(gradients: Sequence[Tensor | None]) -> bool:
 
 def _is_of_own_class(tensor: Tensor) -> bool:
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
-
-
-# For torch.compile, which would write the loop out: forward and backward as one operation each, into which it does not look.
-# What the fast forms do not take runs in these operations by way of `reference`, backwards a second time.
-
-
-class _Signature(NamedTuple):
-    """A recurrence in what an operation can be given: numbers, words and tensors."""
-
-    cell: str
-    activations: str
-    projected: bool
-
-    def recurrence(self, masks: Sequence[Tensor]) -> Recurrence:
-        cell = CELLS[self.cell]
-        by_name = dict(zip(cell.recurrent_matrices, masks, strict=False))
-        return Recurrence(cell, tuple(ACTIVATIONS[name] for name in self.activations.split()), by_name, self.projected)
-
-
-def _signature(recurrence: Recurrence) -> _Signature:
-    names = {f: name for name, f in ACTIVATIONS.items()}
-    return _Signature(recurrence.cell.name, " ".join(names[f] for f in recurrence.activations), recurrence.projected)
-
-
-def _run_compiled(
-    engine: Engine,
-    recurrence: Recurrence,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    state: State,
-    batch_sizes: Tensor | None,
-    all_states: bool,
-) -> tuple[State, State]:
-    """See `_run`."""
-    keep = all_states or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *state, *weights)))
-    masks = [recurrence.masks[name] for name in recurrence.cell.recurrent_matrices if name in recurrence.masks]
-    returned = torch.ops.rnn_torch.fused(*_signature(recurrence), keep, x, state, list(weights), masks, batch_sizes)[
-        :-1
-    ]
-    return returned[: -len(state)], returned[-len(state) :]
-
-
-@torch.library.custom_op("rnn_torch::fused", mutates_args=())
-def _fused_op(
-    cell: str,
-    activations: str,
-    projected: bool,
-    keep: bool,
-    x: Tensor,
-    state: list[Tensor],
-    weights: list[Tensor],
-    masks: list[Tensor],
-    batch_sizes: Tensor | None,
-) -> list[Tensor]:
-    """History, final state, and what else the backward pass needs; without `keep`, of the history h_t alone."""
-    recurrence, sizes = _Signature(cell, activations, projected).recurrence(masks), _sizes(batch_sizes)
-    if fused.refuses(recurrence, x):
-        history, final, _ = reference.forward(recurrence, weights, x, tuple(state), sizes, keep)
-        return [*history, *(h.clone() for h in final), x.new_empty(0)]
-    history, final, gates = fused.forward(recurrence, weights, x, tuple(state), sizes, keep, keep)
-    return [*history, *final, gates if keep and gates is not history[0] else x.new_empty(0)]
-
-
-@_fused_op.register_fake
-def _(
-    cell: str, activations: str, projected: bool, keep: bool, x: Any, state: Any, weights: Any, masks: Any, _: Any
-) -> Any:
-    recurrence = _Signature(cell, activations, projected).recurrence(masks)
-    if fused.refuses(recurrence, x):
-        history: Any = [x.new_empty(*x.shape[:-1], h.size(-1)) for h in (state if keep else state[:1])]
-        gates = x.new_empty(0)
-    else:
-        kernel = fused.make_kernel(recurrence, weights)
-        history, _ = fused.new_history(kernel, x, state, keep)
-        gates = kernel.new_gates(x, keep) if keep and kernel.blocks > 1 else x.new_empty(0)
-    return [*history, *(h.new_empty(h.shape) for h in state), gates]
-
-
-@torch.library.custom_op("rnn_torch::fused_backward", mutates_args=())
-def _fused_backward_op(
-    cell: str,
-    activations: str,
-    projected: bool,
-    x: Tensor,
-    state: list[Tensor],
-    weights: list[Tensor],
-    masks: list[Tensor],
-    batch_sizes: Tensor | None,
-    history: list[Tensor],
-    gates: Tensor,
-    d_history: list[Tensor],
-    d_final: list[Tensor],
-    needs_d_x: bool,
-) -> list[Tensor]:
-    """The gradients of `x` (empty if not needed), the initial state and the weights."""
-    recurrence = _Signature(cell, activations, projected).recurrence(masks)
-    call = _Call(fused, recurrence, _sizes(batch_sizes), len(state))
-    inputs, d_returned = [x, *state, *weights], [*d_history, *d_final]
-    if fused.refuses(recurrence, x):
-        return _differentiate_again(call, inputs, d_returned, needs_d_x)
-    kept = [*history, gates if len(gates) else history[0]]
-    d_x, *others = call.backward(inputs, kept, d_returned, needs_d_x)
-    return [x.new_empty(0) if d_x is None else d_x, *others]
-
-
-def _differentiate_again(call: _Call, inputs: list[Tensor], d_returned: list[Tensor], needs_d_x: bool) -> list[Tensor]:
-    """The gradients that `fused_backward` returns, of what is left to `reference`.
-
-    By `torch.func`, since an operation runs below autograd, which would record nothing here.
-    """
-
-    def run(*inputs: Tensor) -> list[Tensor]:
-        history, final, _ = reference.forward(call.recurrence, *call.split(inputs), call.sizes, all_states=True)
-        return [*history, *final]
-
-    vjp: Any = torch.func.vjp
-    _, pull_back = vjp(run, *inputs)
-    d_x, *others = pull_back(d_returned)
-    # Biases that are added have one gradient; what an operation returns must be a tensor each.
-    return [d_x.clone() if needs_d_x else d_x.new_empty(0), *(d.clone() for d in others)]
-
-
-@_fused_backward_op.register_fake
-def _(cell: str, activations: str, projected: bool, x: Tensor, state: Any, weights: Any, *rest: Any) -> list[Tensor]:
-    return [x.new_empty(x.shape if rest[-1] else 0), *map(torch.empty_like, (*state, *weights))]
-
-
-def _setup_context(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
-    *ctx.signature, _, x, state, weights, masks, ctx.batch_sizes = inputs
-    ctx.counts = [1, len(state), len(weights), len(masks), len(state), 1]
-    ctx.save_for_backward(x, *state, *weights, *masks, *output[: len(state)], output[-1])
-
-
-def _backward_op(ctx: Any, d_returned: list[Tensor]) -> Any:
-    tensors = iter(ctx.saved_tensors)
-    (x,), state, weights, masks, history, (gates,) = [[next(tensors) for _ in range(count)] for count in ctx.counts]
-    needs_d_x, n = ctx.needs_input_grad[4], len(state)
-    d_x, *gradients = torch.ops.rnn_torch.fused_backward(
-        *ctx.signature,
-        x,
-        state,
-        weights,
-        masks,
-        ctx.batch_sizes,
-        history,
-        gates,
-        d_returned[:n],
-        d_returned[n : 2 * n],
-        needs_d_x,
-    )
-    d_masks = [None] * len(masks)
-    return *[None] * 4, d_x if needs_d_x else None, gradients[:n], gradients[n:], d_masks, None
-
-
-_fused_op.register_autograd(_backward_op, setup_context=_setup_context)
