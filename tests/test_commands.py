@@ -838,7 +838,7 @@ def test_names_are_taken_in_any_case(tmp_path, monkeypatch):
 COMPLETIONS = {
     "rnn-parity ": ["compare", "train", "resume", "predict", "lockstep", "gradients", "bench"],
     "rnn-parity train s": ["speech", "series"],
-    "rnn-parity train text --cell ": ["SimpleRNN", "LSTM", "GRU"],
+    "rnn-parity train text --cell ": list(CELLS),
     "rnn-parity train text --cell LSTM --framework t": ["torch", "tf"],
     "rnn-parity train text --ov": ["--overwrite"],
     "rnn-parity resume --framework to": ["torch"],

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import rnn_tf
 import rnn_torch
 from rnn_common import equations, packings
-from rnn_common.cells import CELLS
+from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_common.weights import Parameters, initialise
 
@@ -27,7 +27,7 @@ BATCH, TIME, INPUT, HIDDEN = 2, 5, 3, 4
 LENGTHS = np.array([5, 3])
 MASK = np.arange(TIME) < LENGTHS[:, None]
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
+every_cell = pytest.mark.parametrize("cell", IN_BOTH)
 theirs_and_ours = pytest.mark.parametrize(
     ("torch_module", "keras_module"), [(nn, keras.layers), (rnn_torch, rnn_tf)], ids=["theirs", "ours"]
 )

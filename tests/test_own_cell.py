@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +160,17 @@ def test_in_keras(spec, tmp_path):
     model.compile("sgd", "mse")
     history = model.fit(x, keras.ops.zeros((3, 7, 1)), epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def test_a_cell_of_a_name_that_the_table_has(twin):
+    """It is itself, not the table's."""
+    own = cell_of(SPECS["minGRU"])
+    named = replace(own, name="GRU")
+    results = []
+    for cell in (own, named):
+        case = make_case(initialise(cell, 4, 5, seed=1), np.random.default_rng(0).standard_normal((2, 6, 4)))
+        results.append(twin.run(twin.make(case.parameters), case))
+    np.testing.assert_array_equal(results[0].outputs, results[1].outputs)
 
 
 # Refusals

@@ -166,6 +166,11 @@ class Cell:
         return {name: shape_of[role] for name, role in self.roles.items() if bias or role != "bias"}
 
     @property
+    def in_table(self) -> bool:
+        """Whether this is a row of `CELLS`, and not a cell of the user's own, which may bear the same name."""
+        return CELLS.get(self.name) is self
+
+    @property
     def layer_class(self) -> str:
         """The name of the class of its layer, in either twin."""
         return self.layer or self.name
@@ -262,11 +267,11 @@ def _from_file(path: Path, name: str) -> Cell:
     """The cell of that name in a file of the user's own, which is run as an import would."""
     if not path.is_file():
         raise ValueError(f"cell should be of a file that is there, got {path}")
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"rnn_cells_{path.stem}", path)  # whatever else is called as the file is
     if spec is None or spec.loader is None:
         raise ValueError(f"cell should be of a Python file, got {path}")
     module = module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # where the annotations of its weights are looked up
+    sys.modules[module.__name__] = module  # where the annotations of its weights are looked up
     spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not isinstance(found, Cell):

@@ -83,7 +83,7 @@ def make(
 
 
 def _layer_class(cell: Cell, builtin: bool) -> Any:
-    if cell.layer_class not in CLASSES:
+    if not cell.in_table:
         return layer_of(cell)
     return CLASSES[cell.layer_class][2 if builtin else 0]
 
@@ -153,7 +153,9 @@ def _run(layer: Any) -> list[list[Part]]:
     """The parts of a layer that runs a cell over time: of a stack, the first cell meets the sequence backwards."""
     found = [[_part(layer, cell, i == 0 and layer.go_backwards)] for i, cell in enumerate(_cells(layer.cell))]
     known = _require_known(layer, RUNS_CELLS, ("call", "inner_loop"))
-    if known is not keras.layers.RNN and known not in CLASSES.get(found[0][0].cell.layer_class, (OwnLayer,)):
+    if known is not keras.layers.RNN and known not in (
+        CLASSES[found[0][0].cell.layer_class] if found[0][0].cell.in_table else (OwnLayer,)
+    ):
         raise ValueError(
             f"layer should have a cell of its own kind, got {known.__name__} with {type(layer.cell).__name__}"
         )

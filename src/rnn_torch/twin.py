@@ -86,7 +86,7 @@ def make(
 
 
 def _layer_class(cell: Cell, builtin: bool) -> Any:
-    if cell.layer_class not in CLASSES:
+    if not cell.in_table:
         return layer_of(cell)
     return CLASSES[cell.layer_class][2 if builtin else 0]
 

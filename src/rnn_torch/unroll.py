@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rnn_common.cells import CELLS
 from rnn_common.checks import one_of
 from rnn_torch import compiled, private
 from rnn_torch.call import Call
@@ -109,7 +108,7 @@ def _reason(engine: Engine, recurrence: Recurrence, weights: Sequence[Tensor], x
     """Why an engine does not take a case."""
     if engine.backward is None:
         return None
-    if torch.compiler.is_compiling() and recurrence.cell.name in CELLS:
+    if torch.compiler.is_compiling() and recurrence.cell.in_table:
         # As one operation, whatever is in it: see `_fused_op`.
         return _watched(weights, x, state)
     return engine.refuses(recurrence, x) or _watched(weights, x, state)

@@ -19,7 +19,7 @@ PAGES: dict[str, Any] = {"SimpleRNN": simple_rnn, "LSTM": lstm, "GRU": gru, "GRU
 
 def page(cell: Cell) -> Any:
     """The page of a cell: a module with its `step` and `step_backward`; of a cell of the user's own, its step alone."""
-    if cell.name in PAGES:
+    if cell.in_table:
         return PAGES[cell.name]
     if cell.numpy is None:
         raise ValueError(f"cell {cell.name} should have a step in NumPy, its argument numpy, got none")

@@ -227,7 +227,7 @@ def compare(
             rivals = [contender for contender in contenders if contender.framework is framework]
             if len(rivals) == 2:
                 times.append(_time(rivals, cases[0], settings))
-            elif parameters.cell.name in CELLS:
+            elif parameters.cell.in_table:
                 left_out[f"{framework.builtin_package}, {cell}"] = "there is no such layer"
     progress("done", 1.0)
     return Report(settings, left_out, pairs, times, environment(frameworks))

@@ -98,7 +98,7 @@ PAGES: dict[str, Any] = {}  # filled by `rnn_tf.cells`: a page imports what is h
 
 def page(cell: Cell) -> Any:
     """The page of a cell; of a cell of the user's own, one that has its step alone."""
-    return PAGES[cell.name] if cell.name in PAGES else SimpleNamespace(step=cell.tf)
+    return PAGES[cell.name] if cell.in_table else SimpleNamespace(step=cell.tf)
 
 
 def named(cell: Cell, packed: Sequence[Tensor]) -> Any:

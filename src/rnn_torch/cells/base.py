@@ -44,7 +44,7 @@ PAGES: dict[str, Any] = {}  # filled by `rnn_torch.cells`: a page imports what i
 
 def page(cell: Cell) -> Any:
     """The page of a cell; of a cell of the user's own, one that has its step alone."""
-    return PAGES[cell.name] if cell.name in PAGES else SimpleNamespace(step=cell.torch)
+    return PAGES[cell.name] if cell.in_table else SimpleNamespace(step=cell.torch)
 
 
 def named(cell: Cell, packed: Sequence[Tensor]) -> Any:
