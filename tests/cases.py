@@ -45,7 +45,7 @@ def run(twin: Framework, case: Case, *, builtin: bool = False, engine: str = "au
 
 def check_against_oracle(twin: Framework, case: Case, engine: str = "auto", scale: float = 0.0) -> None:
     """Hold a twin against the oracle, at the bounds of the numerical contract."""
-    expected, largest = run_oracle(case)
+    expected, largest, _ = run_oracle(case)
     found = deviations(run(twin, case, engine=engine), expected, scale)
     error = builtin_error(twin, case, scale)
     allowed = bounds(case.parameters.dtype, largest, error)
