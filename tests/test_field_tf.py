@@ -624,7 +624,7 @@ def test_an_activation_without_a_hash(form, engine, which):
     x, valid = draw(3, 5, FEATURES), tf.constant([[True, False, True, True, True]] * 3)
     ours, theirs = make(form, engine, **options), make(form, "keras", **options)
     assert_close(run(ours, x, [], valid), run(theirs, x, [], valid))
-    assert "activations" in ours.explain(x).refused["fused"]
+    assert engine == "reference" or "activations" in ours.explain(x).refused["fused"]
 
 
 def own_cells(name):

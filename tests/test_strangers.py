@@ -378,6 +378,7 @@ FIELDS = [
     ("names", put("model", "stack", "bidirectional", 1), "model.stack.bidirectional should be true or false, got 1"),
     ("names", put("model", "stack", "dropout", math.nan), "model.stack.dropout should be a finite number, got nan"),
     ("names", put("model", "stack", "hidden", 10**12), "should have shape"),
+    ("names", put("model", "stack", "cell", "/tmp/file.py:CELL"), "cell should be one of .*, got '/tmp/file.py:CELL'"),
     ("names", put("model", "kind", ["Network"]), r"model.kind should be one of Network, EncoderDecoder, got \['Network'\]"),
     ("names", put("model", []), r"checkpoint.model should be a mapping, got \[\]"),
     ("names", put("recipe", "learning_rate", 1e39), r"learning_rate should be above 0 and finite, got 1e\+39"),

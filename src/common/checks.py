@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from rnn_common.reader import shown
+
+LONGEST = 80  # letters of a name that may be a choice misspelt
+
 
 def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value` if it is among `choices`.
@@ -16,13 +20,13 @@ def one_of(argument: str, value: Any, choices: Sequence[Any]) -> Any:
     if value not in choices:
         nearest = _nearest(value, choices)
         hint = "" if nearest is None else f"; did you mean {nearest}?"
-        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {value!r}{hint}")
+        raise ValueError(f"{argument} should be one of {', '.join(map(str, choices))}, got {shown(value)}{hint}")
     return value
 
 
 def _nearest(value: Any, choices: Sequence[Any]) -> str | None:
     """The choice that is spelt most like a name, in whatever case; None where none is."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST:
         return None
     spelt = {str(choice).casefold(): str(choice) for choice in choices}
     matches = get_close_matches(value.casefold(), spelt, 1)
