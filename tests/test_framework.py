@@ -183,7 +183,7 @@ def test_layers_of_another_dtype_than_the_weights(twin):
 
 def test_the_clock_counts_all_calls(twin, monkeypatch):
     calls, clock = [], iter([10.0, 16.0])
-    monkeypatch.setattr(sys.modules[f"{twin.package}.twin"], "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(sys.modules[f"{twin.package}.clock"], "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert twin.seconds(lambda: calls.append(1), calls=3) == 2.0
     assert len(calls) == 3
 

@@ -553,7 +553,7 @@ def test_the_third_form_of_the_gru(bias):
     layer = rnn_torch.GRU(3, 4, bias=bias, batch_first=True, dtype=torch.float64, reset_after=False)
     with pytest.warns(UserWarning, match="were added into one") if bias else nullcontext():
         parameters = read(layer)
-    assert parameters.cell is CELLS["GRU v3"]
+    assert parameters.cell.name == "GRU v3"
     x = draw(2, 5, 3)
     expected = equations.unroll(parameters, x.numpy())
     assert deviation(layer(x)[0].detach().numpy(), expected.outputs) <= OUTPUT_BOUND

@@ -45,7 +45,7 @@ def forward(
     gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, keep, sizes)
     final = kernel.forward(x, state, (*history, *latest), gates, sizes)
     if sizes is not None:
-        rows = last_rows(torch.tensor(sizes), len(state[0])).to(x.device)
+        rows = last_rows(torch.tensor(sizes, device="cpu"), len(state[0])).to(x.device)
         final = tuple(h.index_select(0, rows) for h in history)
     return history, final, gates
 
