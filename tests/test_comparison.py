@@ -242,6 +242,17 @@ def test_the_command_is_quiet(tmp_path):
     assert "All 10 pairs are within their bounds." in ran.stdout
 
 
+@needs_both
+def test_a_layer_is_made_once_a_contender(monkeypatch):
+    """Not for each batch, and not again to be timed."""
+    made = []
+    for twin in map(twins.get, twins.installed()):
+        make = twin.make
+        monkeypatch.setattr(twin, "make", lambda *a, make=make, **o: made.append(a[0].cell.name) or make(*a, **o))
+    comparison.compare(Settings(hidden=3, batch=32, data="gaussian", rounds=1))  # two batches
+    assert {name: made.count(name) for name in made} == {"SimpleRNN": 4, "LSTM": 4, "GRU": 4, "GRU v3": 3}
+
+
 def test_without_the_cli_extra():
     program = "import sys; sys.modules['typer'] = None; import rnn_common.cli.app"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -99,6 +99,9 @@ def test_what_it_leaves_to_the_reference(form):
     padded = tf.ones((2, 5), tf.bool)
     assert "dropout" in left(form, training=True, recurrent_dropout=0.5)
     assert left(form, recurrent_dropout=0.5) is None  # outside of training
+    asked, other = (layer_of(form, recurrent_dropout=0.5, seed=1) for _ in range(2))
+    asked.explain(draw(2, 5, 3), training=True)  # a question changes no answer
+    assert_close(asked(draw(2, 5, 3), training=True), other(draw(2, 5, 3), training=True), 0)
     assert "activations" in left(form, activation="softsign")
     assert "padding" in left(form, padded, activation="relu")
     assert "padding" in left(form, padded, activation=None)

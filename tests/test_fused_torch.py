@@ -116,6 +116,9 @@ def test_what_it_leaves_to_the_reference():
     assert "sigmoid" in refused("GRU", lambda r: dataclasses.replace(r, activations=(torch.tanh, torch.tanh)))
     layer = layer_of("LSTM", 3, 4, recurrent_dropout=0.5)
     assert "dropout" in layer.explain(draw(5, 2, 3)).refused["fused"]
+    state = torch.get_rng_state()
+    assert "dropout" in layer.explain(draw(5, 2, 3)).refused["fused"]
+    assert torch.equal(torch.get_rng_state(), state)  # a question changes no answer
     assert layer.eval().explain(draw(5, 2, 3)).engine == "fused"
 
 

@@ -44,12 +44,12 @@ def test_a_twin_beside_the_oracle(twin, spec, bias):
 
 
 @each_cell
-def test_a_wrong_derivative_is_noticed(twin, spec, monkeypatch):
-    """Right outputs: what the state gives to the gradient is cut, or a weight's gradient is a thousandth too large."""
+def test_a_wrong_derivative_is_noticed(twin, spec):
+    """Right outputs, and the gradient of one weight, of the input or of the initial state a thousandth too large."""
     case = case_of(spec)
     right = twin.run(twin.make(case.parameters), case)
     oracle = run_oracle(case)
-    for name in case.parameters:
+    for name in right.gradients:
         wrong = right.gradients | {name: 1.001 * right.gradients[name]}
         found = deviations(right._replace(gradients=oracle.comparable(wrong)), oracle.result)
         assert found.gradients > 1e-8, name

@@ -6,6 +6,7 @@ masks and configuration. What runs over time, `inner_loop`, is an engine's work.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any
@@ -136,10 +137,10 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
             The name of the `engine`, and the reasons by name: `refused`.
         """
         sequences = as_float("sequences", sequences, self.compute_dtype)
-        h = tf.zeros([tf.shape(sequences)[0], self.units], sequences.dtype)
-        self.cell.reset_dropout_mask(), self.cell.reset_recurrent_dropout_mask()
-        recurrence = self.cell.recurrence(sequences[:, 0], h, training)
-        self.cell.reset_dropout_mask(), self.cell.reset_recurrent_dropout_mask()
+        recurrence = self.cell.recurrence(
+            sequences[:, 0], None
+        )  # without masks: to draw them would change the next call's
+        recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.dropped(training)))
         return unroll.explain(self.engine, recurrence, None if mask is None else as_mask(mask, sequences, self.units))
 
     def _broadcast(

@@ -12,6 +12,11 @@ from rnn_torch.cells.base import Recurrence, State
 from rnn_torch.engines import Engine, reference
 
 
+def sizes_of(batch_sizes: Tensor | None) -> list[int] | None:
+    """How many sequences each step of packed data has, as engines take it; None of data that are not packed."""
+    return None if batch_sizes is None else batch_sizes.tolist()
+
+
 class Call(NamedTuple):
     """What is no tensor about a call; `states` is how many tensors the state has."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_common.cells import CELLS
-from rnn_torch.call import Call
+from rnn_torch.call import Call, sizes_of
 from rnn_torch.cells.base import ACTIVATIONS, Recurrence, State
 from rnn_torch.engines import Engine, fused, reference
 
@@ -45,10 +45,8 @@ def run(
     """History and final state, by one operation."""
     keep = all_states or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *state, *weights)))
     masks = [recurrence.masks[name] for name in recurrence.cell.recurrent_matrices if name in recurrence.masks]
-    returned = torch.ops.rnn_torch.fused(*_signature(recurrence), keep, x, state, list(weights), masks, batch_sizes)[
-        :-1
-    ]
-    return returned[: -len(state)], returned[-len(state) :]
+    *returned, _ = torch.ops.rnn_torch.fused(*_signature(recurrence), keep, x, state, list(weights), masks, batch_sizes)
+    return tuple(returned[: -len(state)]), tuple(returned[-len(state) :])
 
 
 @torch.library.custom_op("rnn_torch::fused", mutates_args=())
@@ -64,10 +62,7 @@ def _fused_op(
     batch_sizes: Tensor | None,
 ) -> list[Tensor]:
     """History, final state, and what else the backward pass needs; without `keep`, of the history h_t alone."""
-    recurrence, sizes = (
-        _Signature(cell, activations, projected).recurrence(masks),
-        (None if batch_sizes is None else batch_sizes.tolist()),
-    )
+    recurrence, sizes = _Signature(cell, activations, projected).recurrence(masks), sizes_of(batch_sizes)
     if fused.refuses(recurrence, x):
         history, final, _ = reference.forward(recurrence, weights, x, tuple(state), sizes, keep)
         return [*history, *(h.clone() for h in final), x.new_empty(0)]
@@ -108,7 +103,7 @@ def _fused_backward_op(
 ) -> list[Tensor]:
     """The gradients of `x` (empty if not needed), the initial state and the weights."""
     recurrence = _Signature(cell, activations, projected).recurrence(masks)
-    call = Call(fused, recurrence, (None if batch_sizes is None else batch_sizes.tolist()), len(state))
+    call = Call(fused, recurrence, sizes_of(batch_sizes), len(state))
     inputs, d_returned = [x, *state, *weights], [*d_history, *d_final]
     if fused.refuses(recurrence, x):
         return _differentiate_again(call, inputs, d_returned, needs_d_x)

@@ -120,8 +120,10 @@ class Layer(nn.RNNBase):
             The name of the `engine`, and the reasons by name: `refused`.
         """
         x = input.data if isinstance(input, PackedSequence) else input
-        recurrence, weights = self._in_training(self.recurrence(), x[:1, :1]), self.packed("_l0")
-        return unroll.explain(self.engine, recurrence, weights, autocast(x), ())
+        recurrence = self.recurrence()
+        if self.recurrent_dropout and self.training:  # masks that are drawn would change those of the next call
+            recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.recurrent_matrices, x))
+        return unroll.explain(self.engine, recurrence, self.packed(), autocast(x), ())
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Run the layer.

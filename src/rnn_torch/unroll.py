@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 from rnn_common.checks import one_of
 from rnn_torch import compiled, private
-from rnn_torch.call import Call
+from rnn_torch.call import Call, sizes_of
 from rnn_torch.cells.base import Recurrence, State, no_autocast
 from rnn_torch.cells.memory import reverse
 from rnn_torch.engines import AUTO, ENGINES, Engine
@@ -54,7 +54,7 @@ def unroll(
     if backwards:
         x = reverse(x, batch_sizes, batch)
     if ENGINES[chosen].backward is None:
-        sizes = _sizes(batch_sizes)
+        sizes = sizes_of(batch_sizes)
         history, final, _ = ENGINES[chosen].forward(recurrence, weights, x, state, sizes, all_states)
     else:
         run = compiled.run if torch.compiler.is_compiling() else _run
@@ -139,10 +139,6 @@ def _has_tangent(tensor: Tensor) -> bool:
 # Autograd
 
 
-def _sizes(batch_sizes: Tensor | None) -> list[int] | None:
-    return None if batch_sizes is None else batch_sizes.tolist()
-
-
 def _run(
     engine: Engine,
     recurrence: Recurrence,
@@ -153,7 +149,7 @@ def _run(
     all_states: bool,
 ) -> tuple[State, State]:
     """History and final state by an engine with a backward pass of its own."""
-    tensors, sizes = (x, *state, *weights), _sizes(batch_sizes)
+    tensors, sizes = (x, *state, *weights), sizes_of(batch_sizes)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         call = Call(engine, recurrence, sizes, len(state))
         returned = _BackPropagation.apply(call, *tensors)  # type: ignore[no-untyped-call]

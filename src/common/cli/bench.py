@@ -17,8 +17,9 @@ from rich.table import Table
 
 from rnn_benchmarks.contenders import CONTENDERS
 from rnn_benchmarks.workloads import DEFAULT, SWEEPS, WORKLOADS
+from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.cli import terminal
-from rnn_common.cli.options import Cells, Device, Names, named
+from rnn_common.cli.options import ANY_CELL, Device, Names, named
 from rnn_common.cli.terminal import bad_input, deliver, printing, progress_bar, progress_console
 from rnn_common.files import check_folder, write_json, write_text
 from rnn_common.packages import optional
@@ -40,7 +41,7 @@ def bench(
     workload: Annotated[
         Names, named(WORKLOADS, help="May be repeated; `list` names them.", show_default="a set")
     ] = None,
-    cell: Cells = None,
+    cell: Annotated[Names, named(CELLS, help=ANY_CELL, show_default=", ".join(IN_BOTH))] = None,
     measure: Annotated[
         Names, named(MEASURES, help="inference or training; may be repeated.", show_default="both")
     ] = None,
@@ -91,7 +92,8 @@ def list_command() -> None:
         workloads.add_row(f"{each.name}{' *' if each.name in DEFAULT else ''}", each.sizes, each.source)
     contenders = Table("contender", "cells", "measures", box=box.SIMPLE_HEAD, pad_edge=False)
     for who in CONTENDERS:
-        contenders.add_row(f"{who.name}{' *' if who.by_default else ''}", ", ".join(who.cells), ", ".join(who.measures))
+        cells = "any" if who.any_cell else ", ".join(who.cells)
+        contenders.add_row(f"{who.name}{' *' if who.by_default else ''}", cells, ", ".join(who.measures))
     with printing() as console:
         console.print(workloads, contenders, "* by default", highlight=False)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rnn_common import twins
 from rnn_common.cells import CELLS
 from rnn_common.cli import terminal
-from rnn_common.cli.options import AnyCells, Device, Frameworks, named
+from rnn_common.cli.options import ANY_CELL, Device, Frameworks, Names, named
 from rnn_common.cli.terminal import bad_input, deliver, progress_bar, progress_console
 from rnn_common.data import DATASETS
 from rnn_common.files import check_writable, write_json
@@ -24,7 +24,7 @@ from rnn_common.parity.contract import Deviations
 
 @terminal.command
 def compare(
-    cell: AnyCells = None,
+    cell: Annotated[Names, named(CELLS, help=ANY_CELL, show_default="all of them")] = None,
     framework: Frameworks = None,
     dtype: Annotated[str, named(("float64", "float32"), help="float64 or float32.")] = "float64",
     device: Device = "cpu",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common.cells import cell_of
+from rnn_common.cells import Role, cell_of
 from rnn_common.networks.description import Array, Model, Stack, Weights
 from rnn_common.reader import shown
 from rnn_common.weights import Parameters
@@ -41,26 +41,37 @@ def initial_weights(model: Model, seed: int = 0, dtype: DTypeLike = np.float64, 
             Default 0: not.
     """
     random = np.random.default_rng(seed)
+    cells = {
+        prefix + place: cell_of(stack.cell)
+        for prefix, stack in model.stacks().items()
+        for place, _ in stack.recurrent()
+    }
     weights: Weights = {}
     for name, shape in shapes(model).items():
-        last = name.rpartition("/")[2]
+        place, slash, last = name.rpartition("/")
+        cell = cells.get(place + slash)
         if last == "E":
             weights[name] = random.standard_normal(shape)
-        elif last.startswith("b_"):
-            weights[name] = np.ones(shape) if last == "b_f" else np.zeros(shape)
-        elif last.startswith("W_h") and last != "W_hy":
-            q, r = np.linalg.qr(random.standard_normal(shape))
-            weights[name] = q * np.sign(np.diag(r))
+        elif cell is None:  # of the output layer
+            weights[name] = _start(random, "bias" if last == "b_y" else "input matrix", shape)
         else:
-            weights[name] = random.uniform(-1, 1, shape) * np.sqrt(6 / sum(shape))
+            weights[name] = _start(random, cell.roles[last], shape) + cell.start.get(last, 0.0)
     if memory > 1:
-        for name in weights:
-            prefix, _, last = name.rpartition("/")
-            if last in ("b_f", "b_z"):
-                weights[name] = np.log(random.uniform(1, max(2, memory - 1), weights[name].shape))
-            if last == "b_f":
-                weights[f"{prefix}/b_i"] = -weights[name]
+        for place, cell in cells.items():
+            if cell.memory:
+                log = np.log(random.uniform(1, max(2, memory - 1), weights[place + next(iter(cell.memory))].shape))
+                weights |= {place + bias: sign * log for bias, sign in cell.memory.items()}
     return {name: array.astype(dtype) for name, array in weights.items()}
+
+
+def _start(random: np.random.Generator, role: Role, shape: tuple[int, ...]) -> Array:
+    """A weight of a role before it is trained."""
+    if role == "recurrent matrix":
+        q, r = np.linalg.qr(random.standard_normal(shape))
+        return np.asarray(q * np.sign(np.diag(r)))
+    if role == "bias":
+        return np.zeros(shape)
+    return random.uniform(-1, 1, shape) * np.sqrt(6 / sum(shape))
 
 
 def check_weights(model: Model, weights: Mapping[str, Array]) -> None:

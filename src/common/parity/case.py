@@ -136,11 +136,10 @@ def run_oracle(case: Case, *, weights_alone: bool = False) -> OracleRun:
 def _directions(case: Case, weights_alone: bool) -> list[dict[str, Array]]:
     """Random directions in the space of all weights and, unless these are looked at alone, the input and the initial state."""
     random = np.random.default_rng(0)
-    shapes = {"x": case.x.shape} | {
-        f"{s}_0": h.shape for s, h in zip(case.parameters.cell.states, case.state, strict=True)
-    }
-    shapes = {} if weights_alone else shapes
-    shapes |= {name: array.shape for name, array in case.parameters.items()}
+    shapes = {name: array.shape for name, array in case.parameters.items()}
+    if not weights_alone:
+        shapes |= {"x": case.x.shape}
+        shapes |= {f"{s}_0": h.shape for s, h in zip(case.parameters.cell.states, case.state, strict=True)}
     return [{name: random.standard_normal(shape) for name, shape in shapes.items()} for _ in range(DIRECTIONS)]
 
 

@@ -236,6 +236,12 @@ class RNNCell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
         """The row of the table."""
         raise NotImplementedError
 
+    def dropped(self, training: bool | None = False) -> tuple[str, ...]:
+        """The matrices whose inputs are dropped by masks of their own: in training, of every gate."""
+        of_inputs = self.cell.input_matrices if self.dropout and self.dropout_mask_count else ()
+        of_states = self.cell.recurrent_matrices if self.recurrent_dropout else ()
+        return (*of_inputs, *of_states) if training else ()
+
     def recurrence(self, x_t: Tensor, h: Tensor, training: bool | None = False) -> Recurrence:
         """The cell and its options; in training, with this sequence's dropout masks."""
         masks: dict[str, Tensor] = {}

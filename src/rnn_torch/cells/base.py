@@ -137,7 +137,8 @@ def states_of(cell: Cell, hx: Any) -> State:
     states = (hx,) if len(names) == 1 else hx
     if len(names) > 1 and (not isinstance(hx, (tuple, list)) or len(hx) != len(names)):
         got = f"{len(hx)} of them" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
-        raise RuntimeError(f"{cell.name.lower()} expects two hidden states, hx = (h, c), got {got}")
+        count = "two" if len(names) == 2 else len(names)
+        raise RuntimeError(f"{cell.name.lower()} expects {count} hidden states, hx = ({', '.join(names)}), got {got}")
     if wrong := [type(h).__name__ for h in states if not isinstance(h, Tensor)]:
         raise TypeError(f"hx should be {'a tensor' if len(names) == 1 else 'a pair of tensors'}, got {wrong[0]}")
     return tuple(states)
