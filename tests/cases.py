@@ -25,12 +25,12 @@ SHAPES = {
 
 
 def make(
-    form: str, shape: str, *, dtype: str = "float64", bias: bool = True, seed: int = 0, magnitude: float = 1.0
+    cell: str, shape: str, *, dtype: str = "float64", bias: bool = True, seed: int = 0, magnitude: float = 1.0
 ) -> Case:
     """A case with weights from U(−1/√hidden, 1/√hidden) and standard normal inputs times `magnitude`."""
-    cell = CELLS[form]
+    row = CELLS[cell]
     batch, time, width, hidden, lengths = SHAPES[shape]
-    return build(cell, batch, time, width, hidden, lengths, dtype, bias, seed, magnitude)
+    return build(row, batch, time, width, hidden, lengths, dtype, bias, seed, magnitude)
 
 
 def build(cell, batch, time, width, hidden, lengths, dtype="float64", bias=True, seed=0, magnitude=1.0) -> Case:

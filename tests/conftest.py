@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rnn_common import twins
+from rnn_common.cells import CELLS
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -53,3 +54,15 @@ def twin(request: pytest.FixtureRequest) -> twins.Framework:
     if request.param not in twins.installed():
         pytest.skip(f"{request.param} is not installed")
     return twins.get(request.param)
+
+
+@pytest.fixture(params=CELLS)
+def cell(request: pytest.FixtureRequest) -> str:
+    """The name of each cell of the table in turn."""
+    return request.param
+
+
+@pytest.fixture(params=dict.fromkeys(engine for name in twins.installed() for engine in twins.get(name).engines()))
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of each engine in turn."""
+    return request.param

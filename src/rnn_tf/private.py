@@ -1,5 +1,5 @@
-"""Every private API of TensorFlow's and Keras's that this package leans on, each with its reason; `tests/test_private.py` says
-when one breaks."""
+"""Every private API of TensorFlow's and Keras's that this package leans on, each with its reason; `tests/house/test_private.py`
+says when one breaks."""
 
 from __future__ import annotations
 

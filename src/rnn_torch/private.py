@@ -1,4 +1,4 @@
-"""Every private API of PyTorch's that this package leans on, each with its reason; `tests/test_private.py` says when one
+"""Every private API of PyTorch's that this package leans on, each with its reason; `tests/house/test_private.py` says when one
 breaks."""
 
 from __future__ import annotations
