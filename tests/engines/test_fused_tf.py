@@ -229,73 +229,116 @@ def test_second_derivatives_of_everything(cell, graph, mask):
     assert_close(*results, GRADIENT_BOUND)
 
 
-def transforms():
-    def jacobian(layer, x):
+# TensorFlow takes half a minute to differentiate the loop of `reference` twice; PyTorch's twin says the same within a second.
+
+
+def in_torch(layer, cell):
+    """The twin in PyTorch, its engine `reference`, as a function from inputs to all outputs."""
+    torch = pytest.importorskip("torch")
+    import rnn_torch
+
+    row = CELLS[cell]
+    options = {"batch_first": True, "dtype": torch.float64, "engine": "reference"} | row.options
+    twin = getattr(rnn_torch, row.layer_class)(layer.cell.kernel.shape[0], layer.units, **options)
+    rnn_torch.copy_weights(layer, twin)
+    return torch, lambda x: twin.requires_grad_(False)(x)[0]
+
+
+def jacobian(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        output = layer(x)
+    return tape.batch_jacobian(output, x)
+
+
+def jacobian_in_torch(torch, f, x):
+    return torch.stack([torch.autograd.functional.jacobian(lambda each: f(each[None])[0], each) for each in x])
+
+
+def hessian(layer, x):
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            total = tf.reduce_sum(layer(x) ** 2)
+        gradient = inner.gradient(total, x)
+    return outer.jacobian(gradient, x)
+
+
+def hessian_in_torch(torch, f, x):
+    return torch.autograd.functional.hessian(lambda x: (f(x) ** 2).sum(), x)
+
+
+def forward_over_reverse(layer, x):
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            output = layer(x)
-        return tape.batch_jacobian(output, x)
-
-    def hessian(layer, x):
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                total = tf.reduce_sum(layer(x) ** 2)
-            gradient = inner.gradient(total, x)
-        return outer.jacobian(gradient, x)
-
-    def forward_over_reverse(layer, x):
-        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                total = tf.reduce_sum(layer(x) ** 2)
-            gradient = tape.gradient(total, x)
-        return accumulator.jvp(gradient)
-
-    def vectorized(layer, x):
-        return tf.vectorized_map(lambda sequence: layer(sequence[None])[0], x)
-
-    return [jacobian, hessian, forward_over_reverse, vectorized]
+            total = tf.reduce_sum(layer(x) ** 2)
+        gradient = tape.gradient(total, x)
+    return accumulator.jvp(gradient)
 
 
-@pytest.mark.parametrize(
-    ("cell", "transform"),
-    [
-        pytest.param(cell, transform, id=f"{transform.__name__}-{cell}")
-        for transform in transforms()
-        for cell in CELLS
-        # Hessians of loops take TensorFlow half a minute each; that of the LSTM is below.
-        if transform.__name__ != "hessian" or cell == "GRU v3"
-    ],
-)
-def test_transforms(cell, transform):
-    ours, reference = pair(cell, units=3, features=2, return_state=False)
-    x = draw(2, 3, 2)
-    assert_close(transform(ours, x), transform(reference, x), GRADIENT_BOUND)
+def forward_over_reverse_in_torch(torch, f, x):
+    return hessian_in_torch(torch, f, x).sum((3, 4, 5))
+
+
+def vectorized(layer, x):
+    return tf.vectorized_map(lambda sequence: layer(sequence[None])[0], x)
+
+
+def vectorized_in_torch(torch, f, x):
+    return f(x)
+
+
+TRANSFORMS = [
+    (jacobian, jacobian_in_torch),
+    (hessian, hessian_in_torch),
+    (forward_over_reverse, forward_over_reverse_in_torch),
+    (vectorized, vectorized_in_torch),
+]
+
+
+@pytest.mark.parametrize(("transform", "expected"), TRANSFORMS, ids=[each.__name__ for each, _ in TRANSFORMS])
+@pytest.mark.parametrize("cell", CELLS)
+def test_transforms(cell, transform, expected):
+    if transform is hessian and cell != "GRU v3":
+        pytest.skip("takes TensorFlow half a minute; that of the LSTM is below")
+    layer, x = layer_of(cell, units=3, features=2, return_state=False, engine="fused"), draw(2, 3, 2)
+    torch, f = in_torch(layer, cell)
+    assert_close(transform(layer, x), expected(torch, f, torch.from_numpy(x.numpy())).numpy(), GRADIENT_BOUND)
 
 
 def test_a_hessian_in_a_graph():
     """Which TensorFlow cannot vectorise for a loop that it differentiates by itself."""
-    ours, reference = pair("LSTM", units=3, features=2, return_state=False)
-    hessian, x = transforms()[1], draw(2, 3, 2)
-    found = tf.function(lambda x: hessian(ours, x), autograph=False)(x)
-    assert_close(found, hessian(reference, x), GRADIENT_BOUND)
+    layer, x = layer_of("LSTM", units=3, features=2, return_state=False, engine="fused"), draw(2, 3, 2)
+    torch, f = in_torch(layer, "LSTM")
+    found = tf.function(lambda x: hessian(layer, x), autograph=False)(x)
+    assert_close(found, hessian_in_torch(torch, f, torch.from_numpy(x.numpy())).numpy(), GRADIENT_BOUND)
 
 
 def test_third_derivatives(cell):
-    """Of a scalar function of the input, along a line, by both engines."""
-    found = []
-    for layer in pair(cell, units=3, features=2, return_state=False):
-        s = tf.constant(0.3, tf.float64)
-        with tf.GradientTape() as third:
-            third.watch(s)
-            with tf.GradientTape() as second:
-                second.watch(s)
-                with tf.GradientTape() as first:
-                    first.watch(s)
-                    value = tf.reduce_sum(layer(s * draw(2, 3, 2)) * draw(2, 3, 3, seed=4))
-                d = first.gradient(value, s)
-            dd = second.gradient(d, s)
-        found.append([float(each) for each in (d, dd, third.gradient(dd, s))])
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    """Of a scalar function of the input, along a line."""
+    layer, x, cotangent = (
+        layer_of(cell, units=3, features=2, return_state=False, engine="fused"),
+        draw(2, 3, 2),
+        draw(2, 3, 3, seed=4),
+    )
+    s = tf.constant(0.3, tf.float64)
+    with tf.GradientTape() as third:
+        third.watch(s)
+        with tf.GradientTape() as second:
+            second.watch(s)
+            with tf.GradientTape() as first:
+                first.watch(s)
+                value = tf.reduce_sum(layer(s * x) * cotangent)
+            d = first.gradient(value, s)
+        dd = second.gradient(d, s)
+    found = [float(each) for each in (d, dd, third.gradient(dd, s))]
+    torch, f = in_torch(layer, cell)
+    x, cotangent = (torch.from_numpy(each.numpy()) for each in (x, cotangent))
+    s, expected = torch.tensor(0.3, dtype=torch.float64, requires_grad=True), []
+    value = (f(s * x) * cotangent).sum()
+    for _ in range(3):
+        (value,) = torch.autograd.grad(value, s, create_graph=True)
+        expected.append(value.item())
+    assert found == pytest.approx(expected, rel=1e-12)
