@@ -20,8 +20,20 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-# TensorFlow's graphs are many objects that live on, through which the collector would go again and again.
-gc.set_threshold(200_000, 50, 100)
+# TensorFlow's graphs are many objects that live on, through which the collector would go again and again: what has outlived some
+# tests is left out from then on.
+SOME = 50
+FINISHED = pytest.StashKey[int]()
+gc.disable()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    finished = item.config.stash.get(FINISHED, 0) + 1
+    item.config.stash[FINISHED] = finished
+    if finished % SOME == 0:
+        gc.collect()
+        gc.freeze()
+
 
 # Large tables of tests, whose lines others run too: to count them there would take half as long again.
 NOT_COUNTED = {
