@@ -137,9 +137,8 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
             The name of the `engine`, and the reasons by name: `refused`.
         """
         sequences = as_float("sequences", sequences, self.compute_dtype)
-        recurrence = self.cell.recurrence(
-            sequences[:, 0], None
-        )  # without masks: to draw them would change the next call's
+        recurrence = self.cell.recurrence(sequences[:, 0], None)
+        # By name alone: to draw masks would change those of the next call.
         recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.dropped(training)))
         return unroll.explain(self.engine, recurrence, None if mask is None else as_mask(mask, sequences, self.units))
 

@@ -121,7 +121,8 @@ class Layer(nn.RNNBase):
         """
         x = input.data if isinstance(input, PackedSequence) else input
         recurrence = self.recurrence()
-        if self.recurrent_dropout and self.training:  # masks that are drawn would change those of the next call
+        if self.recurrent_dropout and self.training:
+            # By name alone: to draw masks would change those of the next call.
             recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.recurrent_matrices, x))
         return unroll.explain(self.engine, recurrence, self.packed(), autocast(x), ())
 

@@ -299,7 +299,6 @@ TRANSFORMS = [
 
 
 @pytest.mark.parametrize(("transform", "expected"), TRANSFORMS, ids=[each.__name__ for each, _ in TRANSFORMS])
-@pytest.mark.parametrize("cell", CELLS)
 def test_transforms(cell, transform, expected):
     if transform is hessian and cell != "GRU v3":
         pytest.skip("takes TensorFlow half a minute; that of the LSTM is below")
