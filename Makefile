@@ -7,13 +7,17 @@ READY := $(VENV)/.ready
 # A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
 SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
 
-.PHONY: compare test bench lint format clean
+.PHONY: compare test sanitize bench lint format clean
 
 compare: $(READY)
 	$(BIN)/rnn-parity compare
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
+
+# The kernels under the compiler's sanitizers, on random sizes.
+sanitize: $(READY)
+	$(BIN)/python -m pytest -m sanitizers tests/native
 
 bench: $(READY)
 	$(BIN)/rnn-parity bench
@@ -30,6 +34,7 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(SITE) $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	$(BIN)/rnn-parity engines
 	touch $(READY)
 
 clean:

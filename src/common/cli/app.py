@@ -16,6 +16,7 @@ except ModuleNotFoundError as missing:  # the base install is NumPy alone
 from rnn_common import __version__
 from rnn_common.cli import bench, terminal
 from rnn_common.cli.compare import compare
+from rnn_common.cli.engines import engines
 from rnn_common.cli.gradients import gradients
 from rnn_common.cli.lockstep import lockstep
 from rnn_common.cli.predict import predict
@@ -25,7 +26,7 @@ from rnn_common.cli.train import train
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (compare, train, resume, predict, lockstep, gradients):
+for command in (compare, train, resume, predict, lockstep, gradients, engines):
     app.command()(command)
 app.add_typer(bench.app, name="bench")
 

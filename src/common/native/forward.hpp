@@ -1,0 +1,196 @@
+// A cell over time: W x_t + b for a chunk of steps, then step by step what W_h h_{t−1} adds, and the gates.
+#pragma once
+
+#include "pass.hpp"
+
+namespace RNN_LEVEL {
+
+template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf> {
+    using Base = Pass<T, CellOf>;
+    using typename Base::Cell;
+    using typename Base::Panels;
+    using Base::at, Base::before, Base::blocks, Base::call, Base::columns, Base::G, Base::H, Base::I, Base::S, Base::size, Base::start,
+        Base::U, Base::width, Base::X;
+    static constexpr int64_t chunk_rows = 256;
+
+    const bool keep = call.gates != nullptr && Cell::keeps_gates;
+    const bool W_as_it_is = this->as_they_are(call.W, I), R_as_it_is = this->as_they_are(call.R, H);
+    Buffer<T> W{W_as_it_is ? 0 : blocks * I * X * width}, R{R_as_it_is ? 0 : blocks * H * S * width}, b{blocks * G * width};
+    Buffer<T> R_reset{Cell::resets_before && !R_as_it_is ? blocks * H * width : 0}, reset{Cell::resets_before ? call.batch * H : 0};
+    Buffer<T> c{Cell::states > 1 ? blocks * call.batch * width : 0};
+    Buffer<T> chunk{keep ? 0 : blocks * this->largest_chunk(chunk_rows) * G * width};
+
+  public:
+    using Base::Base;
+
+    void run() {
+        const int64_t work = H * S * this->blocks * width * std::max<int64_t>(1, call.batch);
+        in_team(call.host, this->threads(work), [this](const Member& member) { run(member); });
+    }
+
+  private:
+    void run(const Member& member) {
+        member.share(blocks, [&](int64_t first, int64_t stop) {
+            for (int64_t block = first; block < stop; ++block) pack(block);
+        });
+        member.wait();
+        this->each_chunk(chunk_rows, false, [&](int64_t t, int64_t stop) {
+            const int64_t first_row = start[t];
+            const Panels a = keep ? this->all_steps(call.gates) : Panels{chunk + 0, start[stop] - first_row};
+            const int64_t offset = keep ? 0 : first_row;
+            project(member, a, offset, t, stop);
+            member.wait();
+            for (; t < stop; ++t) advance(member, a, start[t] - offset, t);
+        });
+    }
+
+    // The weights of a block of units: for each input, those of all gates; and the biases.
+    void pack(int64_t block) {
+        if (!W_as_it_is) pack(block, call.W, I, Cell::of_input, W + block * I * X * width);
+        if (!R_as_it_is) {
+            pack(block, call.R, H, Cell::of_state, R + block * H * S * width);
+            if constexpr (Cell::resets_before) pack(block, call.R, H, Cell::of_reset, R_reset + block * H * width);
+        }
+        for (int gate = 0; gate < G; ++gate)
+            for (int64_t u = 0; u < width; ++u) b[(block * G + gate) * width + u] = bias(gate, block * width + u);
+    }
+
+    void pack(int64_t block, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
+        const int64_t first = block * width, units = std::min(width, H - first), row = gates.count * width;
+        if (units < width) std::fill(to, to + inputs * row, T(0));
+        for (int g = 0; g < gates.count; ++g) {
+            RNN_LEVEL::pack(this->weights(from, gates.first + g, first), from.unit, from.input, units, inputs, to + g * width, row);
+        }
+    }
+
+    // The two biases of a gate are added, but for those of the GRU's ñ, of which the recurrent one is q's.
+    T bias(int gate, int64_t unit) const {
+        if (unit >= H) return 0;
+        const int64_t row = this->packed_row(gate, unit);
+        const T b = call.bias[0] ? static_cast<const T*>(call.bias[0])[row] : 0;
+        const T b_h = call.bias[1] ? static_cast<const T*>(call.bias[1])[row] : 0;
+        if constexpr (G == 4 && Cell::states == 1)
+            if (gate == 0 || gate == 3) return gate == 0 ? b_h : b;
+        return b + b_h;
+    }
+
+    // a = W x_t + b for all steps of a chunk.
+    void project(const Member& member, const Panels& a, int64_t offset, int64_t t, int64_t stop) {
+        constexpr int N = X * U;
+        const int64_t first_row = start[t], rows = start[stop] - first_row;
+        this->share_rows(member, blocks, rows, rows_of_tile<N>, [&](int64_t block, int64_t, int64_t first, int64_t last) {
+            const T* bias = b + block * G * width;
+            int64_t step = t;  // of the row that was asked for last
+            const auto x = [&](int64_t i) -> const T* {
+                while (first_row + i >= start[step + 1]) ++step;
+                return at(call.x, step, first_row + i - start[step]);
+            };
+            const auto sums = [&](int64_t i) { return a.at(block, first_row - offset + i, Cell::of_input.first); };
+            const T* bias_of_input = bias + Cell::of_input.first * width;
+            if (W_as_it_is) {
+                for (int64_t i = first; i < last; ++i) std::copy_n(bias_of_input, N * V<T>, sums(i));
+                add_dots(call.W, Cell::of_input, I, block, first, last, [&](int64_t i) { return step = t, x(i); }, sums);
+            } else
+                add_products<N, rows_of_tile<N>>(
+                    first, last, Walk{1, I, 0, 1}, static_cast<const T*>(W + block * I * N * V<T>), x,
+                    [&](int64_t) -> const T* { return bias_of_input; }, sums);
+            if constexpr (Cell::of_input.first > 0)
+                for (int64_t i = first; i < last; ++i)
+                    for (int n = 0; n < Cell::of_input.first * U; ++n)
+                        store(a.at(block, first_row - offset + i) + n * V<T>, load(bias + n * V<T>));
+        });
+    }
+
+    // From a = W x_t + b to the gates and the state after step t, whose first row is `row`.
+    void advance(const Member& member, const Panels& a, int64_t row, int64_t t) {
+        add_recurrent<Cell::of_state.first, S>(
+            member, a, row, t, R, [&](int64_t i) { return before(0, t, i); },
+            [&](int64_t block, int64_t i) {
+                if constexpr (Cell::resets_before) advance_half(a, block, row, t, i);
+                else advance(a, block, row, t, i);
+            });
+        if constexpr (Cell::resets_before)
+            add_recurrent<Cell::of_reset.first, 1>(
+                member, a, row, t, R_reset, [&](int64_t i) -> const T* { return reset + i * H; },
+                [&](int64_t block, int64_t i) { advance(a, block, row, t, i); });
+    }
+
+    // a += R h for all sequences, h being what `row_of` says; then whatever follows.
+    template <int first_gate, int count, class Row, class Then>
+    void add_recurrent(const Member& member, const Panels& a, int64_t row, int64_t t, const Buffer<T>& R, Row row_of, Then then) {
+        constexpr int N = count * U;
+        constexpr int at_once = panels_at_once<N>;
+        this->template share_rows<at_once>(
+            member, blocks, size(t), rows_of_tile<N>, [&](int64_t block, int64_t several, int64_t first, int64_t last) {
+                const Walk walk{1, H, 0, 1};
+                const T* panel = R + block * H * N * V<T>;
+                const auto sums = [&](int64_t i) { return a.at(block, row + i, first_gate); };
+                if (R_as_it_is)
+                    for (int64_t each = block; each < block + several; ++each)
+                        add_dots(call.R, Gates{first_gate, count}, H, each, first, last, row_of,
+                                 [&](int64_t i) { return a.at(each, row + i, first_gate); });
+                else if (several > 1)
+                    add_products_of_one<at_once, N>(row_of(0), walk, panel, H * N * V<T>,
+                                                    [&](int p) { return a.at(block + p, row, first_gate); });
+                else add_products<N, rows_of_tile<N>>(first, last, walk, panel, row_of, sums, sums);
+                for (int64_t each = block; each < block + several; ++each)
+                    for (int64_t i = first; i < last; ++i) then(each, i);
+            });
+        member.wait();
+    }
+
+    // To the sums of some gates of a block what their weights give, as they are.
+    template <class Row, class To>
+    void add_dots(const rnn_matrix& W, Gates gates, int64_t inputs, int64_t block, int64_t first, int64_t last, Row row, To to) const {
+        for (int g = 0; g < gates.count; ++g)
+            for (int u = 0; u < U; ++u) {
+                const int64_t unit = block * width + u * V<T>, units = std::min(V<T>, H - unit);
+                if (units > 0)
+                    RNN_LEVEL::add_dots<4>(first, last, inputs, this->weights(W, gates.first + g, unit), W.unit, units, row,
+                                           [&](int64_t i) { return to(i) + g * width + u * V<T>; });
+            }
+    }
+
+    static void load_gates(Vector<T> (&gates)[G], const T* from, int u) {
+        for (int g = 0; g < G; ++g) gates[g] = load(from + g * width + u * V<T>);
+    }
+
+    void advance(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t i) {
+        const bool last = i >= size(t + 1);
+        for (int u = 0; u < U; ++u) {
+            const int64_t unit = block * width + u * V<T>, count = H - unit;
+            if (count <= 0) break;
+            T* at_a = a.at(block, row + i);
+            Vector<T> gates[G], c_t = {};
+            load_gates(gates, at_a, u);
+            if constexpr (Cell::states > 1)
+                c_t = t > 0 ? load(c_of(block, i)) : load(before(1, 0, i) + unit, count);
+            const Vector<T> h_t = Cell::advance(gates, load(before(0, t, i) + unit, count), c_t);
+            if (keep && Cell::keeps_gates)
+                for (int g = 0; g < G; ++g) store(at_a + g * width + u * V<T>, gates[g]);
+            store(at(call.history[0], t, i) + unit, h_t, count);
+            if (last) store(at(call.final[0], i) + unit, h_t, count);
+            if constexpr (Cell::states > 1) {
+                store(c_of(block, i), c_t);
+                if (call.history[1].data) store(at(call.history[1], t, i) + unit, c_t, count);
+                if (last) store(at(call.final[1], i) + unit, c_t, count);
+            }
+        }
+    }
+
+    void advance_half(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t i) {
+        if constexpr (Cell::resets_before)
+            for (int u = 0; u < U; ++u) {
+                const int64_t unit = block * width + u * V<T>, count = H - unit;
+                if (count <= 0) break;
+                Vector<T> gates[G];
+                load_gates(gates, a.at(block, row + i), u);
+                store(reset + i * H + unit, Cell::reset(gates, load(before(0, t, i) + unit, count)), count);
+                store(a.at(block, row + i) + u * V<T>, gates[0]);
+            }
+    }
+
+    T* c_of(int64_t block, int64_t i) { return c + (block * call.batch + i) * width; }
+};
+
+}  // namespace RNN_LEVEL
