@@ -40,7 +40,7 @@ NOT_COUNTED = {
     "test_extremes",
     "test_field_tf",
     "test_field_torch",
-    "test_fused_tf",
+    "test_engines_tf",
     "test_graphs",
     "test_keras_dropin",
     "test_keras_own_suite",
@@ -93,7 +93,16 @@ def cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=dict.fromkeys(engine for name in twins.installed() for engine in twins.get(name).engines()))
+ENGINES = {name: twins.get(name).engines() for name in twins.installed()}
+
+
+@pytest.fixture(params=dict.fromkeys(engine for engines in ENGINES.values() for engine in engines))
 def engine(request: pytest.FixtureRequest) -> str:
-    """The name of each engine in turn."""
+    """The name of each engine in turn; skipped where the twin that is tested, or the module's `TWIN`, has it not."""
+    twin = request.getfixturevalue("twin").name if "twin" in request.fixturenames else None
+    names = [twin or request.module.TWIN] if twin or hasattr(request.module, "TWIN") else list(ENGINES)
+    if not all(request.param in ENGINES[name] for name in names):
+        pytest.skip(f"not an engine of rnn_{' and rnn_'.join(names)}")
+    if request.param == "vendor" and "tf" in names and "cuda" not in twins.get("tf").devices():
+        pytest.skip("cuDNN needs a GPU: rnn_tf would run its engine `reference`")
     return request.param

@@ -14,15 +14,14 @@ The equations of a cell stand on a page of that name in `rnn_common.equations`, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from rnn_common.checks import one_of
+from rnn_common.files import run_file
 
 Role = Literal["input matrix", "recurrent matrix", "vector", "bias"]
 Packing = Literal["torch", "keras", "onnx"]
@@ -265,14 +264,7 @@ def cell_of(cell: Cell | str) -> Cell:
 @cache
 def _from_file(path: Path, name: str) -> Cell:
     """The cell of that name in a file of the user's own, which is run as an import would."""
-    if not path.is_file():
-        raise ValueError(f"cell should be of a file that is there, got {path}")
-    spec = spec_from_file_location(f"rnn_cells_{path.stem}", path)  # whatever else is called as the file is
-    if spec is None or spec.loader is None:
-        raise ValueError(f"cell should be of a Python file, got {path}")
-    module = module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where the annotations of its weights are looked up
-    spec.loader.exec_module(module)
+    module = run_file("cell", path)
     found = getattr(module, name, None)
     if not isinstance(found, Cell):
         cells = [name for name, value in vars(module).items() if isinstance(value, Cell)]

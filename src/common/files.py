@@ -1,14 +1,17 @@
-"""Files that are whole or not there: written under a temporary name, then renamed."""
+"""Files that are whole or not there: written under a temporary name, then renamed. And Python files of the user's own."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 try:
@@ -133,3 +136,25 @@ def _temporary(folder: Path) -> Iterator[IO[bytes]]:
 
 def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
+
+
+def run_file(argument: str, path: Path) -> ModuleType:
+    """The module that a Python file of the user's own is, run as an import would.
+
+    Args:
+        argument: what names the file, and so what errors name.
+        path: of the file.
+
+    Raises:
+        ValueError: it is not there, or no Python file.
+        Exception: whatever the file raises.
+    """
+    if not path.is_file():
+        raise ValueError(f"{argument} should be of a file that is there, got {path}")
+    spec = spec_from_file_location(f"rnn_{argument}s_{path.stem}", path)  # whatever else is called as the file is
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{argument} should be of a Python file, got {path}")
+    module = module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where annotations in it are looked up
+    spec.loader.exec_module(module)
+    return module

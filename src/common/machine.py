@@ -30,7 +30,7 @@ def available_memory() -> int:
     return free
 
 
-def check_memory(argument: str, value: int, least: int) -> None:
+def check_memory(argument: str, value: int | str, least: int) -> None:
     """Refuse what cannot be held.
 
     Args:
@@ -43,9 +43,10 @@ def check_memory(argument: str, value: int, least: int) -> None:
     """
     free = available_memory()
     if least > free:
+        got = value if isinstance(value, str) else _short(value)
         raise ValueError(
-            f"{argument} should be less, got {_short(value)}, which needs at least {_short(-(-least // 2**30))} GiB of "
-            f"memory where there are {free / 2**30:.1f}"
+            f"{argument} should be less, got {got}, which needs at least {_short(-(-least // 2**30))} GiB of memory where "
+            f"there are {free / 2**30:.1f}"
         )
 
 

@@ -153,6 +153,9 @@ class Layers(Protocol):
             ValueError: the weights are of another cell, form or size than the layer.
         """
 
+    def explain(self, layer: Any, case: Case) -> tuple[str, dict[str, str]]:
+        """Which engine runs one of our layers on a case, and why those do not that were asked before it, by name."""
+
     def run(self, layer: Any, case: Case) -> Result:
         """Forward and backward through a layer made by `make`."""
 
@@ -169,7 +172,7 @@ class Layers(Protocol):
         """
 
     def outputs(self, returned: Any) -> Array:
-        """The outputs `(batch, time, hidden)` in what a function made by `inference` returned."""
+        """The outputs `(batch, time, hidden)` in what a function made by `inference` returned, up to the longest sequence."""
 
     def training_step(self, layer: Any, case: Case, *, compiled: bool = False) -> Callable[[], Any]:
         """A function that runs a layer forward and backward to the gradients of its weights; see `inference`.

@@ -25,6 +25,7 @@ from rnn_tf.cells.base import (
     common_batch,
     own_equations,
 )
+from rnn_tf.engines import vendor
 
 # The arguments of a layer that are not its cell's.
 LAYER_OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "activity_regularizer")
@@ -81,12 +82,16 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
                     "Invalid valid received for argument `use_cudnn`. Expected one of {'auto', True, False}. "
                     f"Received: use_cudnn={self.use_cudnn}"
                 )
+            if self.use_cudnn is True and self.engine not in ("auto", "vendor"):
+                raise ValueError(f"engine should be auto or vendor with use_cudnn=True, got {self.engine!r}")
         if "implementation" in kwargs:
             options["implementation"] = kwargs.pop("implementation")
         shared = {name: kwargs[name] for name in ("dtype", "trainable") if name in kwargs}
         cell = self.cell_class(units, name=self.cell_name, **options, **shared)
         super().__init__(cell, **own, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        if self._wants_cudnn():
+            self.supports_jit = False  # as of Keras's layers: XLA has no cuDNN operation
 
     def inner_loop(self, sequences: Tensor, initial_state: Any, mask: Any, training: bool | None = False) -> Any:
         """Run the cell over time.
@@ -116,7 +121,15 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
         sequences, state, mask = self._broadcast(sequences, initial_state, mask)
         x, valid = self._time_major(sequences), None if mask is None else self._time_major(mask)
         history, final = unroll.unroll(
-            self.engine, recurrence, self.cell.packed(), x, state, valid, self.return_all_states, self.unroll
+            self.engine,
+            recurrence,
+            self.cell.packed(),
+            x,
+            state,
+            valid,
+            self.return_all_states,
+            self.unroll,
+            getattr(self, "use_cudnn", "auto"),
         )
         outputs = history[0]
         if valid is not None:
@@ -140,7 +153,26 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
         recurrence = self.cell.recurrence(sequences[:, 0], None)
         # By name alone: to draw masks would change those of the next call.
         recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.dropped(training)))
-        return unroll.explain(self.engine, recurrence, None if mask is None else as_mask(mask, sequences, self.units))
+        valid = None if mask is None else as_mask(mask, sequences, self.units)
+        weights = [tf.convert_to_tensor(weight) for weight in self.cell.packed()]
+        return unroll.explain(
+            self.engine,
+            recurrence,
+            weights,
+            sequences,
+            (),
+            valid,
+            self.return_all_states,
+            getattr(self, "use_cudnn", "auto"),
+        )
+
+    def _wants_cudnn(self) -> bool:
+        """Whether cuDNN is to run the layer, as far as can be told before it is called."""
+        use_cudnn = getattr(self, "use_cudnn", "auto")
+        if use_cudnn != "auto" or not own_equations(self.cell):
+            return use_cudnn is True
+        takes = vendor.refuses(self.cell.recurrence(None, None), None, None, self.return_all_states) is None
+        return takes and self.engine in ("auto", "vendor")
 
     def _broadcast(
         self, sequences: Tensor, state: Sequence[Tensor], mask: Tensor | None
@@ -167,8 +199,6 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
         self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool | None = False
     ) -> Any:
         """Run the layer over `sequences (batch, time, features)`, as `keras.layers.RNN` documents."""
-        if getattr(self, "use_cudnn", "auto") is True:
-            raise ValueError("use_cudnn=True was specified, but this layer has no cuDNN engine. Pass use_cudnn='auto'.")
         if own_equations(self.cell):
             sequences = as_float("sequences", sequences, self.compute_dtype)
             if initial_state is not None:

@@ -104,8 +104,8 @@ class LSTM(Layer):
         go_backwards: run from the last step to the first, and return the outputs in that order. Default False.
         stateful: start each batch from the final states of the one before. Default False.
         unroll: write the loop out in the graph. Default False.
-        use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
-            a layer with True refuses to run.
+        use_cudnn: True for cuDNN, the engine `vendor`, or an error where it cannot run the call; False for any other engine.
+            Default `"auto"`.
         return_all_states: return the final states and, after them, every state at every step, each
             `(batch, time, units)`, in the order of the input. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).
@@ -186,8 +186,8 @@ class GRU(Layer):
         stateful: start each batch from the final states of the one before. Default False.
         unroll: write the loop out in the graph. Default False.
         reset_after: whether the reset gate acts after the recurrent product (default) or before it.
-        use_cudnn: accepted for compatibility. There is no cuDNN engine: `"auto"` (default) and False change nothing, and
-            a layer with True refuses to run.
+        use_cudnn: True for cuDNN, the engine `vendor`, or an error where it cannot run the call; False for any other engine.
+            Default `"auto"`.
         return_all_states: return the final states and, after them, every state at every step, each
             `(batch, time, units)`, in the order of the input. Default False.
         engine: how the cell is run over time, a name in `rnn_tf.ENGINES` or `"auto"` (default).

@@ -6,10 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 # The only way to draw the dropout masks outside the loop of `keras.layers.RNN`.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell as DropoutRNNCell
 from tensorflow.python.eager.forwardprop_util import pack_tangents
 from tensorflow.python.eager.record import could_possibly_record
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.saved_model.save_context import in_save_context
 
 Tensor = Any
 
@@ -22,6 +26,16 @@ def have_tangents(tensors: Sequence[Tensor]) -> bool:
 def a_tape_may_record() -> bool:
     """Whether a tape is at work: the derivative of a graph's loop is then written at its first call."""
     return bool(could_possibly_record())
+
+
+def in_xla() -> bool:
+    """Whether what is being written is for XLA, which compiles no operations but TensorFlow's own."""
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def is_being_saved() -> bool:
+    """Whether what is being written goes into a SavedModel, which may be loaded where there is TensorFlow alone."""
+    return bool(in_save_context())
 
 
 def moments(optimizer: Any) -> tuple[list[Any], list[Any]]:

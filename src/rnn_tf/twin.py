@@ -242,6 +242,12 @@ def write(layer: Any, parameters: Parameters) -> None:
         put(variable, value)
 
 
+def explain(layer: Any, case: Case) -> tuple[str, dict[str, str]]:
+    x, _, mask, _ = _tensors(layer, case)
+    chosen = layer.explain(x, mask=mask)
+    return chosen.engine, chosen.refused
+
+
 def _forward(layer: Any, x: Tensor, state: list[Tensor], mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
     """Outputs `(batch, time, hidden)`, zeros where a sequence has ended, and the final state, each `(batch, hidden)`."""
     outputs, *final = layer(x, initial_state=state, mask=mask)

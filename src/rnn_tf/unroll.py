@@ -8,19 +8,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import tensorflow as tf
 
-from rnn_common.cells import Cell
 from rnn_common.checks import one_of
-from rnn_tf import private
-from rnn_tf.cells.base import Activation, Recurrence, State, Tensor
-from rnn_tf.engines import AUTO, ENGINES, Engine
+from rnn_tf import call, private
+from rnn_tf.cells.base import Recurrence, State, Tensor, take
+from rnn_tf.engines import ENGINES, Engine, fused, native, order
 
 
 def unroll(
@@ -32,6 +28,7 @@ def unroll(
     valid: Tensor | None = None,
     all_states: bool = False,
     unrolled: bool = False,
+    use_cudnn: bool | str = "auto",
 ) -> tuple[State, State]:
     """Run a cell over `x (time, batch, input)`.
 
@@ -45,17 +42,20 @@ def unroll(
             as it is. Default None.
         all_states: whether an LSTM's every c_t is wanted, too. Default False.
         unrolled: write the loop out in the graph, once a step. Default False.
+        use_cudnn: True for the engine `vendor` or an error, False for any other. Default `"auto"`.
 
     Returns:
         The history, a tuple of every h_t and, with `all_states`, every c_t, each `(time, batch, hidden)`; and the final state.
     """
-    chosen = ENGINES[explain(engine, recurrence, valid).engine]
-    if chosen.backward is None:
+    weights, state = [tf.convert_to_tensor(weight) for weight in weights], tuple(map(tf.convert_to_tensor, state))
+    name = explain(engine, recurrence, weights, x, state, valid, all_states, use_cudnn).engine
+    chosen = ENGINES[name]
+    if name == "reference":
         history, final, _ = chosen.forward(recurrence, weights, x, state, valid, all_states, unrolled)
     elif valid is None:
-        history, final = _run(chosen, recurrence, weights, x, state, all_states, unrolled)
+        history, final = call.run(chosen, recurrence, weights, x, state, all_states, unrolled)
     else:
-        history, final = _run_valid(chosen, recurrence, weights, x, state, tf.squeeze(valid, -1), unrolled)
+        history, final = _run_valid(chosen, recurrence, weights, x, state, tf.squeeze(valid, -1), all_states, unrolled)
     return history if all_states else history[:1], final
 
 
@@ -74,17 +74,35 @@ class Choice(NamedTuple):
     refused: dict[str, str]
 
 
-def explain(engine: str, recurrence: Recurrence, valid: Tensor | None = None) -> Choice:
+def explain(
+    engine: str,
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    valid: Tensor | None = None,
+    all_states: bool = False,
+    use_cudnn: bool | str = "auto",
+) -> Choice:
     """Which engine runs a call, and why not the others; see `unroll` for the arguments.
 
     Raises:
-        ValueError: an unknown engine.
+        ValueError: an unknown engine, or `use_cudnn=True` of what cuDNN does not run.
     """
     refused: dict[str, str] = {}
-    for name in AUTO if engine == "auto" else (check(engine), "reference"):
-        reason = ENGINES[name].refuses(recurrence, valid)
+    engine = "vendor" if use_cudnn is True else engine
+    device = "cuda" if tf.config.list_physical_devices("GPU") else "cpu"
+    for name in order(device, recurrence.cell.name) if engine == "auto" else (check(engine), "reference"):
+        reason = _reason(ENGINES[name], recurrence, weights, x, state, valid, all_states)
+        if name == "vendor" and use_cudnn is False:
+            reason = "use_cudnn=False"
         if reason is None:
             return Choice(name, refused)
+        if use_cudnn is True:
+            raise ValueError(
+                "use_cudnn=True was specified, but cuDNN is not supported for this layer configuration with this backend: "
+                f"{reason}. Pass use_cudnn='auto' to fall back to another engine."
+            )
         refused[name] = reason
     raise AssertionError("reference takes every case")
 
@@ -98,6 +116,22 @@ def check(engine: str) -> str:
     return cast(str, one_of("engine", engine, ["auto", *ENGINES]))
 
 
+def _reason(
+    engine: Engine,
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    valid: Tensor | None,
+    all_states: bool,
+) -> str | None:
+    """Why an engine does not take a case."""
+    reason = engine.refuses(recurrence, x, valid, all_states)
+    if reason is None and engine is native and private.have_tangents((x, *state, *weights)):
+        return "forward-mode differentiation"
+    return reason
+
+
 # Padding and gaps
 
 
@@ -108,6 +142,7 @@ def _run_valid(
     x: Tensor,
     state: State,
     valid: Tensor,
+    all_states: bool,
     unrolled: bool,
 ) -> tuple[State, State]:
     """Run over the steps at which `valid (time, batch)` is True; at the others the state stays as it is.
@@ -117,89 +152,9 @@ def _run_valid(
     order = tf.argsort(tf.cast(valid, tf.int32), 0, "DESCENDING", stable=True)
     count = tf.cumsum(tf.cast(valid, tf.int32))  # how many valid steps there are up to and with each
     padding = (tf.range(tf.shape(x)[0])[:, None] >= count[-1])[:, :, None]
-    x = tf.where(padding, tf.zeros([], x.dtype), _take(x, order))
-    history, _ = _run(engine, recurrence, weights, x, state, True, unrolled)
+    x = tf.where(padding, tf.zeros([], x.dtype), take(x, order))
+    runs_padding = engine is fused
+    history, final = call.run(engine, recurrence, weights, x, state, all_states or runs_padding, unrolled, count[-1])
     begun, latest = (count > 0)[:, :, None], tf.maximum(count - 1, 0)
-    history = tuple(tf.where(begun, _take(h, latest), h_0) for h, h_0 in zip(history, state, strict=True))
-    return history, tuple(h[-1] for h in history)
-
-
-def _take(sequence: Tensor, steps: Tensor) -> Tensor:
-    """For each step and sequence of a batch, the step of that sequence that `steps (time, batch)` names."""
-    batch = tf.broadcast_to(tf.range(tf.shape(steps)[1]), tf.shape(steps))
-    return tf.gather_nd(sequence, tf.stack([steps, batch], -1))
-
-
-# Automatic differentiation
-
-
-def _run(
-    engine: Engine,
-    recurrence: Recurrence,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    state: State,
-    all_states: bool,
-    unrolled: bool,
-) -> tuple[State, State]:
-    """History and final state by an engine with a backward pass of its own."""
-    states, returned = len(state), len(state) if all_states else 1
-    tensors = tuple(map(tf.convert_to_tensor, (x, *state, *weights)))
-    forward, backward = _passes(engine, recurrence, tensors, unrolled)
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def run(x: Tensor, *tensors: Tensor) -> Any:
-        state, weights = tensors[:states], tensors[states:]
-        history, final, saved = forward(weights, x, state)
-
-        # Of operations that can be differentiated again, on tensors that depend on the inputs by such operations.
-        def gradient(*d_returned: Tensor) -> Any:
-            d_returned = tuple(map(tf.convert_to_tensor, d_returned))  # tf.gather's come as tf.IndexedSlices
-            d_history, d_final = d_returned[:returned], d_returned[returned:]
-            gradients = backward(weights, x, state, history, saved, d_history, d_final)
-            for gradient, tensor in zip(gradients, (x, *tensors), strict=True):
-                gradient.set_shape(tensor.shape)
-            return gradients
-
-        return (*history[:returned], *final), gradient
-
-    results = run(*tensors)
-    return results[:returned], results[returned:]
-
-
-def _passes(
-    engine: Engine, recurrence: Recurrence, tensors: Sequence[Tensor], unrolled: bool
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The engine's passes over weights, x and state: as they are where a graph is being written, else as graphs."""
-    if tf.executing_eagerly() and not unrolled and not private.have_tangents(tensors):
-        graphs = _graphs(engine.name, recurrence.cell, recurrence.activations)
-        return functools.partial(graphs.call, graphs.forward), functools.partial(graphs.call, graphs.backward)
-    forward, backward = cast(Any, (engine.forward, engine.backward))
-    return functools.partial(forward, recurrence, unrolled=unrolled), functools.partial(
-        backward, recurrence, unrolled=unrolled
-    )
-
-
-class _Graphs:
-    """An engine's passes for callers without a graph: eagerly a loop takes milliseconds a step."""
-
-    def __init__(self, engine: Engine, recurrence: Recurrence) -> None:
-        def graph(run: Any) -> Any:
-            return tf.function(functools.partial(run, recurrence), autograph=False, reduce_retracing=True)
-
-        self.forward, self.backward = graph(engine.forward), graph(engine.backward)
-        self.lock = threading.Lock()
-
-    def call(self, graph: Callable[..., Any], *arguments: Any) -> Any:
-        """Call `forward` or `backward`: under a tape, one thread at a time.
-
-        TensorFlow writes the derivative of a graph's loop when the graph is first called under a tape, and two threads
-        that do so at once spoil the graph for good.
-        """
-        with self.lock if private.a_tape_may_record() else contextlib.nullcontext():
-            return graph(*arguments)
-
-
-@functools.cache
-def _graphs(engine: str, cell: Cell, activations: tuple[Activation, ...]) -> _Graphs:
-    return _Graphs(ENGINES[engine], Recurrence(cell, activations))
+    history = tuple(tf.where(begun, take(h, latest), h_0) for h, h_0 in zip(history, state, strict=False))
+    return history, tuple(h[-1] for h in history) if runs_padding else final

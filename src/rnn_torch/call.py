@@ -24,19 +24,19 @@ class Call(NamedTuple):
     recurrence: Recurrence
     sizes: list[int] | None
     states: int
+    all_states: bool
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, State]:
         """Weights, x and state out of all inputs of the function that autograd sees."""
         return tuple(inputs[1 + self.states :]), inputs[0], tuple(inputs[1 : 1 + self.states])
 
     def backward(
-        self, inputs: Sequence[Tensor], kept: Sequence[Tensor], d: Sequence[Any], needs_d_x: bool
+        self, inputs: Sequence[Tensor], history: State, saved: State, d: Sequence[Any], needs_d_x: bool
     ) -> list[Any]:
         """The gradients of the inputs by the engine, from what the forward pass kept and ∂L/∂ what it returned."""
-        *history, saved = kept
-        d_history, d_final = tuple(d[: self.states]), tuple(d[self.states :])
+        d_history, d_final = tuple(d[: len(history)]), tuple(d[len(history) :])
         return self.engine.backward(  # type: ignore[misc]
-            self.recurrence, *self.split(inputs), self.sizes, tuple(history), saved, d_history, d_final, needs_d_x
+            self.recurrence, *self.split(inputs), self.sizes, history, saved, d_history, d_final, needs_d_x
         )
 
     def differentiate(
@@ -44,7 +44,8 @@ class Call(NamedTuple):
     ) -> list[Tensor | None]:
         """The same gradients by way of `reference`, in operations that can be differentiated again."""
         with torch.enable_grad():
-            history, final, _ = reference.forward(self.recurrence, *self.split(inputs), self.sizes, all_states=True)
+            every = len(d) == 2 * self.states
+            history, final, _ = reference.forward(self.recurrence, *self.split(inputs), self.sizes, every)
             pairs = [(y, d_y) for y, d_y in zip((*history, *final), d, strict=True) if d_y is not None]
             wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
             outputs, cotangents = zip(*pairs, strict=True)

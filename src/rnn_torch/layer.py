@@ -124,7 +124,7 @@ class Layer(nn.RNNBase):
         if self.recurrent_dropout and self.training:
             # By name alone: to draw masks would change those of the next call.
             recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.recurrent_matrices, x))
-        return unroll.explain(self.engine, recurrence, self.packed(), autocast(x), ())
+        return unroll.explain(self.engine, recurrence, self.packed(), autocast(x), (), self.return_all_states)
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Run the layer.
@@ -203,7 +203,8 @@ class Layer(nn.RNNBase):
         batch = x.size(1) if batch_sizes is None else int(batch_sizes[0])
         self._check_input(x)
         if state is None:
-            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(batch))
+            zeros = {shape: x.new_zeros(shape) for shape in dict.fromkeys(self._state_shapes(batch))}
+            state = tuple(zeros[shape] for shape in self._state_shapes(batch))
         else:
             self._check_state(state, x, batch)
         if x.size(0) == 0:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -215,15 +215,23 @@ def write(layer: nn.Module, parameters: Parameters) -> None:
         put(variable, value)
 
 
+def explain(layer: Any, case: Case) -> tuple[str, dict[str, str]]:
+    x, _, _ = _tensors(layer, case)
+    chosen = layer.explain(_packed(x, case.lengths))
+    return chosen.engine, chosen.refused
+
+
+def _packed(x: Tensor, lengths: Any) -> Tensor | PackedSequence:
+    """Sequences `(batch, time, …)` as the layer takes them: packed, where they are of several lengths."""
+    return x if lengths is None else pack_padded_sequence(x, torch.from_numpy(lengths), True, enforce_sorted=False)
+
+
 def _forward(
-    layer: Callable[..., Any], x: Tensor, state: tuple[Tensor, ...], lengths: Any
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Outputs `(batch, time, hidden)` and the final state, each `(batch, hidden)`."""
+    layer: Callable[..., Any], x: Tensor | PackedSequence, state: tuple[Tensor, ...]
+) -> tuple[Any, tuple[Tensor, ...]]:
+    """Outputs, in the form of the input, and the final state, each `(batch, hidden)`."""
     hx = tuple(h.unsqueeze(0) for h in state)
-    packed = x if lengths is None else pack_padded_sequence(x, torch.from_numpy(lengths), True, enforce_sorted=False)
-    outputs, final = layer(packed, hx if len(hx) == 2 else hx[0])
-    if lengths is not None:
-        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.size(1))
+    outputs, final = layer(x, hx if len(hx) == 2 else hx[0])
     return outputs, tuple(h.squeeze(0) for h in (final if len(hx) == 2 else (final,)))
 
 
@@ -239,7 +247,9 @@ def _tensors(layer: nn.Module, case: Case) -> tuple[Tensor, tuple[Tensor, ...], 
 def run(layer: nn.Module, case: Case) -> Result:
     x, state, cotangents = _tensors(layer, case)
     inputs = [tensor.requires_grad_() for tensor in (x, *state)]
-    outputs, final = _forward(layer, x, state, case.lengths)
+    outputs, final = _forward(layer, _packed(x, case.lengths), state)
+    if case.lengths is not None:
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.size(1))
     names = [key for key, _ in layer.named_parameters()]
     gradients = torch.autograd.grad(
         [outputs, *final], [*inputs, *layer.parameters()], cotangents, materialize_grads=True
@@ -252,30 +262,33 @@ def run(layer: nn.Module, case: Case) -> Result:
     return Result(outputs.numpy(force=True), tuple(h.numpy(force=True) for h in final), by_name)
 
 
-def inference(layer: nn.Module, case: Case, *, compiled: bool = False) -> Callable[[], Tensor]:
+def inference(layer: nn.Module, case: Case, *, compiled: bool = False) -> Callable[[], Any]:
     x, state, _ = _tensors(layer, case)
-    called = torch.compile(layer) if compiled else layer
+    given, called = _packed(x, case.lengths), torch.compile(layer) if compiled else layer
 
-    def infer() -> Tensor:
+    def infer() -> Any:
         with torch.no_grad():
-            return _forward(called, x, state, case.lengths)[0]
+            return _forward(called, given, state)[0]
 
     return infer
 
 
-def outputs(returned: Tensor) -> Array:
-    return returned.to(torch.float32 if returned.dtype == torch.bfloat16 else returned.dtype).numpy(force=True)
+def outputs(returned: Any) -> Array:
+    padded = pad_packed_sequence(returned, batch_first=True)[0] if isinstance(returned, PackedSequence) else returned
+    return padded.to(torch.float32 if padded.dtype == torch.bfloat16 else padded.dtype).numpy(force=True)
 
 
 def training_step(layer: nn.Module, case: Case, *, compiled: bool = False) -> Callable[[], list[Tensor]]:
-    x, state, cotangents = _tensors(layer, case)
+    x, state, (d_outputs, *d_final) = _tensors(layer, case)
+    given, d_given = (_packed(tensor, case.lengths) for tensor in (x, d_outputs))
     called = torch.compile(layer) if compiled else layer
     parameters = list(layer.parameters())
 
     def step() -> list[Tensor]:
         layer.zero_grad()
-        outputs, final = _forward(called, x, state, case.lengths)
-        torch.autograd.backward([outputs, *final], cotangents)
+        outputs, final = _forward(called, given, state)
+        heads = [each.data if isinstance(each, PackedSequence) else each for each in (outputs, d_given)]
+        torch.autograd.backward([heads[0], *final], [heads[1], *d_final])
         return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
     return step

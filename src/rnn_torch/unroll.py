@@ -21,7 +21,7 @@ from rnn_torch import compiled, private
 from rnn_torch.call import Call, sizes_of
 from rnn_torch.cells.base import Recurrence, State, no_autocast
 from rnn_torch.cells.memory import reverse
-from rnn_torch.engines import AUTO, ENGINES, Engine
+from rnn_torch.engines import ENGINES, Engine, order
 
 
 def unroll(
@@ -49,7 +49,7 @@ def unroll(
     Returns:
         The history, a tuple of every h_t and, with `all_states`, every c_t, arranged as `x`; and the final state.
     """
-    chosen = explain(engine, recurrence, weights, x, state).engine
+    chosen = explain(engine, recurrence, weights, x, state, all_states).engine
     batch = state[0].size(0)
     if backwards:
         x = reverse(x, batch_sizes, batch)
@@ -58,9 +58,7 @@ def unroll(
         history, final, _ = ENGINES[chosen].forward(recurrence, weights, x, state, sizes, all_states)
     else:
         run = compiled.run if torch.compiler.is_compiling() else _run
-        history, final = run(
-            ENGINES[chosen], recurrence, weights, x, state, batch_sizes, all_states or batch_sizes is not None
-        )
+        history, final = run(ENGINES[chosen], recurrence, weights, x, state, batch_sizes, all_states)
         history = history if all_states else history[:1]
     return tuple(reverse(h, batch_sizes, batch) for h in history) if backwards else history, final
 
@@ -80,15 +78,22 @@ class Choice(NamedTuple):
     refused: dict[str, str]
 
 
-def explain(engine: str, recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor, state: State) -> Choice:
+def explain(
+    engine: str,
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    all_states: bool = False,
+) -> Choice:
     """Which engine runs a call, and why not the others; see `unroll` for the arguments.
 
     Raises:
         ValueError: an unknown engine.
     """
     refused: dict[str, str] = {}
-    for name in AUTO if engine == "auto" else (check(engine), "reference"):
-        reason = _reason(ENGINES[name], recurrence, weights, x, state)
+    for name in order(x.device.type, recurrence.cell.name) if engine == "auto" else (check(engine), "reference"):
+        reason = _reason(ENGINES[name], recurrence, weights, x, state, all_states)
         if reason is None:
             return Choice(name, refused)
         refused[name] = reason
@@ -104,14 +109,21 @@ def check(engine: str) -> str:
     return cast(str, one_of("engine", engine, ["auto", *ENGINES]))
 
 
-def _reason(engine: Engine, recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor, state: State) -> str | None:
+def _reason(
+    engine: Engine,
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    all_states: bool,
+) -> str | None:
     """Why an engine does not take a case."""
     if engine.backward is None:
         return None
     if torch.compiler.is_compiling() and recurrence.cell.in_table:
-        # As one operation, whatever is in it: see `_fused_op`.
+        # As one operation, whatever is in it: see `rnn_torch.compiled`.
         return _watched(weights, x, state)
-    return engine.refuses(recurrence, x) or _watched(weights, x, state)
+    return engine.refuses(recurrence, x, all_states) or _watched(weights, x, state)
 
 
 def _watched(weights: Sequence[Tensor], x: Tensor, state: State) -> str | None:
@@ -151,7 +163,7 @@ def _run(
     """History and final state by an engine with a backward pass of its own."""
     tensors, sizes = (x, *state, *weights), sizes_of(batch_sizes)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        call = Call(engine, recurrence, sizes, len(state))
+        call = Call(engine, recurrence, sizes, len(state), all_states)
         returned = _BackPropagation.apply(call, *tensors)  # type: ignore[no-untyped-call]
         return returned[: -len(state)], returned[-len(state) :]
     history, final, _ = engine.forward(recurrence, weights, x, state, sizes, all_states)
@@ -163,28 +175,31 @@ class _BackPropagation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *inputs: Tensor) -> State:
-        history, final, saved = call.engine.forward(call.recurrence, *call.split(inputs), call.sizes, True, keep=True)
+        history, final, saved = call.engine.forward(
+            call.recurrence, *call.split(inputs), call.sizes, call.all_states, keep=True
+        )
         ctx.call = call
-        ctx.save_for_backward(*inputs, *history, saved)
+        ctx.save_for_backward(*inputs, *history, *saved)
         ctx.set_materialize_grads(False)
         return (*history, *final)
 
     @staticmethod
     def backward(ctx: Any, *d_returned: Tensor | None) -> Any:
         call: Call = ctx.call
-        saved = ctx.saved_tensors  # to be unpacked once: it may be computed anew
-        inputs, kept = saved[: -call.states - 1], saved[-call.states - 1 :]
+        kept = ctx.saved_tensors  # to be unpacked once: it may be computed anew
         d_returned = tuple(_dense(d) for d in d_returned)
         needs = ctx.needs_input_grad[1:]
+        given, ended = len(needs), len(needs) + len(d_returned) - call.states
+        inputs, history, saved = kept[:given], kept[given:ended], kept[ended:]
         with no_autocast(inputs[0]):
             if _gradients_are_watched(d_returned):
                 again = torch.is_grad_enabled()
                 gradients = call.differentiate(_cut_off(inputs, needs, again), d_returned, needs, again)
             elif torch.is_grad_enabled():  # create_graph=True
-                kept = [tensor.detach() for tensor in kept]
-                gradients = _Gradient.apply(call, kept, needs, *inputs, *d_returned)  # type: ignore[no-untyped-call]
+                history = tuple(states.detach() for states in history)
+                gradients = _Gradient.apply(call, history, saved, needs, *inputs, *d_returned)  # type: ignore[no-untyped-call]
             else:
-                gradients = call.backward(inputs, kept, d_returned, needs[0])
+                gradients = call.backward(inputs, history, saved, d_returned, needs[0])
         return None, *gradients
 
 
@@ -192,17 +207,19 @@ class _Gradient(torch.autograd.Function):
     """The backward pass as a function that has a derivative: from inputs and ∂L/∂ what is returned to ∂L/∂ the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, kept: list[Tensor], needs: tuple[bool, ...], *tensors: Tensor | None) -> Any:
+    def forward(
+        ctx: Any, call: Call, history: State, saved: State, needs: tuple[bool, ...], *tensors: Tensor | None
+    ) -> Any:
         inputs, d_returned = cast(State, tensors[: len(needs)]), tensors[len(needs) :]
         ctx.call, ctx.needs = call, needs
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        gradients = call.backward(inputs, kept, d_returned, needs[0])
+        gradients = call.backward(inputs, history, saved, d_returned, needs[0])
         return tuple(d if need else None for d, need in zip(gradients, needs, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *d_gradients: Tensor | None) -> Any:
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[4:]
         again = torch.is_grad_enabled()
         tensors = _cut_off(ctx.saved_tensors, wanted, again)
         inputs, d_returned = tensors[: len(ctx.needs)], tensors[len(ctx.needs) :]
@@ -219,7 +236,7 @@ class _Gradient(torch.autograd.Function):
                 outputs, cotangents = zip(*pairs, strict=True)
                 found = torch.autograd.grad(outputs, targets, cotangents, create_graph=again, allow_unused=True)
         each = iter(found)
-        return *[None] * 3, *(next(each) if need else None for need in wanted)
+        return *[None] * 4, *(next(each) if need else None for need in wanted)
 
 
 def _cut_off(tensors: Sequence[Tensor | None], needs: Sequence[bool], again: bool) -> list[Any]:

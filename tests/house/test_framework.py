@@ -237,4 +237,4 @@ except RuntimeError as error:
 def test_versions(twin):
     assert all(version[0].isdigit() for version in twin.versions().values())
     assert twin.devices()[0] == "cpu"
-    assert twin.engines() == ("reference", "fused")
+    assert twin.engines()[:2] == ("reference", "fused")

@@ -27,6 +27,28 @@ def test_those_of_pytorch():
     torch.autograd.grad(y, x, torch.eye(2), is_grads_batched=True)
     assert batched == [True]
     assert not private.is_batched(x)
+    kept = []
+    y = x * 2
+    y.register_hook(lambda _: kept.append(private.graph_is_kept()))
+    torch.autograd.grad(y.sum(), x, retain_graph=True)
+    torch.autograd.grad(y.sum(), x)
+    assert kept == [True, False]
+    assert callable(torch._cudnn_rnn_flatten_weight)  # what it does is tested on a GPU: test_vendor_torch.py
+
+
+def test_autograd_within_an_operation_of_pytorch():
+    torch = pytest.importorskip("torch")
+    from rnn_torch import private
+
+    @torch.library.custom_op("rnn_tests::gradient_of_square", mutates_args=())
+    def gradient_of_square(x: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            assert not (x * x).requires_grad
+            with private.above_autograd():
+                return torch.autograd.grad((x * x).sum(), x)[0]
+
+    assert gradient_of_square(torch.tensor([3.0])).tolist() == [6.0]
 
 
 def test_those_of_tensorflow():
@@ -42,6 +64,16 @@ def test_those_of_tensorflow():
     assert not private.a_tape_may_record()
     with tf.GradientTape():
         assert private.a_tape_may_record()
+    compiled = [private.in_xla()]
+    for jit in (False, True):
+
+        def look(x):
+            compiled.append(private.in_xla())
+            return x
+
+        inner = tf.function(look, autograph=False)
+        tf.function(inner, jit_compile=jit, autograph=False)(x)
+    assert compiled == [False, False, True]
     variable = keras.Variable(np.ones(3, np.float32))
     optimizer = keras.optimizers.Adam(0.1, beta_1=0.5, beta_2=0.75)
     optimizer.build([variable])

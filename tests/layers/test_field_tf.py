@@ -5,6 +5,7 @@ gradients, activations and cells of the user's own, states of both directions, m
 layer. What is expected is the built-in layer's number or the equation's.
 """
 
+import ctypes
 import functools
 import itertools
 
@@ -16,11 +17,16 @@ tf = pytest.importorskip("tensorflow")
 
 import rnn_tf
 from rnn_common.cells import CELLS, IN_BOTH
+from rnn_common.native import library
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_tf import operation
 from rnn_tf.layer import Layer
 
 UNITS, FEATURES, BATCH, TIME = 4, 2, 3, 5
 NAMES = IN_BOTH
+TWIN = "tf"
+FAST = ("fused", "native")
+each_fast = pytest.mark.parametrize("engine", FAST)
 each_name = pytest.mark.parametrize("name", NAMES)
 each_mode = pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 
@@ -139,7 +145,7 @@ def graph_of(cell, engine, states, rank):
     ("cell", "engine", "graph"),
     [
         *((cell, engine, False) for cell in CELLS for engine in rnn_tf.ENGINES),
-        *((cell, "fused", True) for cell in CELLS),
+        *((cell, engine, True) for cell in CELLS for engine in FAST),
     ],
 )
 @pytest.mark.parametrize("axes", AXES)
@@ -219,7 +225,9 @@ def test_axes_of_1_stateful(name, engine):
 
 
 @each_name
-@pytest.mark.parametrize(("engine", "graph"), [("reference", False), ("fused", False), ("fused", True)])
+@pytest.mark.parametrize(
+    ("engine", "graph"), [("reference", False), *((engine, graph) for engine in FAST for graph in (False, True))]
+)
 def test_one_step_one_unit_one_feature(name, engine, graph):
     x, valid = draw(1, 1, 1), tf.constant([[True]])
     state = [draw(1, 1, seed=3 + i) for i in range(states_of(name))]
@@ -416,9 +424,18 @@ def small_state(cell, dtype, units=UNITS):
     return [tf.cast(np.maximum(each, 1e-4 if dtype == "float16" else 1e-11), dtype) for each in start]
 
 
-def candidate(dtype):
-    """tanh(0.25) of as many numbers as there are states: the last bit depends on how many are computed at once."""
-    return tf.tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype)))
+def tanh(x, engine):
+    """As the engine computes it: the last bit is TensorFlow's own, and depends on how many are computed at once."""
+    if engine != "native" or x.dtype.size < 4 or operation.absent():
+        return tf.tanh(x)
+    y = x.numpy().copy()
+    library.load().rnn_activate(y.itemsize, 0, ctypes.c_int64(y.size), ctypes.c_void_p(y.ctypes.data))
+    return tf.constant(y)
+
+
+def candidate(dtype, engine):
+    """tanh(0.25) of as many numbers as there are states."""
+    return tanh(tf.fill((3, UNITS), tf.cast(0.25, dtype)), engine)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -428,7 +445,7 @@ def test_a_gru_holds_its_state_to_the_bit(cell, dtype, engine):
     x = tf.cast(draw(3, 50, FEATURES), dtype)
     (h,) = small_state(cell, dtype)
     layer = held(cell, engine, dtype, z=[ON, ON, OFF, OFF], n=[FREE, FREE, 0.25, 0.25])
-    expected = np.where([True, True, False, False], bits(h), bits(candidate(dtype)))
+    expected = np.where([True, True, False, False], bits(h), bits(candidate(dtype, engine)))
     outputs, final = tf.function(layer)(x, initial_state=[h])
     assert np.array_equal(bits(outputs), np.repeat(expected[:, None], 50, 1))
     assert np.array_equal(bits(final), expected)
@@ -441,8 +458,8 @@ def test_an_lstm_holds_its_cell_to_the_bit(dtype, engine):
     state = small_state("LSTM", dtype)
     layer = held("LSTM", engine, dtype, f=[ON, OFF, ON, OFF], i=[OFF, ON, OFF, ON], o=[ON, ON, OFF, OFF], c=0.25)
     outputs, h, found = tf.function(layer)(x, initial_state=state)
-    c = tf.where([True, False, True, False], state[1], candidate(dtype))
-    expected = np.where([True, True, False, False], bits(tf.tanh(c)), 0)
+    c = tf.where([True, False, True, False], state[1], candidate(dtype, engine))
+    expected = np.where([True, True, False, False], bits(tanh(c, engine)), 0)
     assert np.array_equal(bits(found), bits(c))
     assert np.array_equal(bits(h), expected)
     assert np.array_equal(bits(outputs), np.repeat(expected[:, None], 50, 1))
@@ -569,9 +586,9 @@ def dense_gradients(cell, reader):
 @pytest.mark.parametrize(
     ("cell", "engine", "graph", "reader"),
     [
-        *(("LSTM", "fused", graph, reader) for graph in (False, True) for reader in READERS),
-        *((cell, "fused", graph, "tf.gather") for graph in (False, True) for cell in CELLS if cell != "LSTM"),
-        *((cell, "fused", False, "tf.gather_nd") for cell in CELLS if cell != "LSTM"),
+        *(("LSTM", engine, graph, reader) for engine in FAST for graph in (False, True) for reader in READERS),
+        *((cell, e, graph, "tf.gather") for e in FAST for graph in (False, True) for cell in CELLS if cell != "LSTM"),
+        *((cell, engine, False, "tf.gather_nd") for engine in FAST for cell in CELLS if cell != "LSTM"),
         *(("LSTM", "reference", graph, "tf.gather") for graph in (False, True)),
     ],
 )
@@ -607,7 +624,7 @@ def test_an_activation_without_a_hash(cell, engine, which):
     x, valid = draw(3, 5, FEATURES), tf.constant([[True, False, True, True, True]] * 3)
     ours, theirs = make(cell, engine, **options), make(cell, "keras", **options)
     assert_close(run(ours, x, [], valid), run(theirs, x, [], valid))
-    assert engine == "reference" or "activations" in ours.explain(x).refused["fused"]
+    assert engine == "reference" or "activations" in ours.explain(x).refused[engine]
 
 
 def own_cells(name):
@@ -873,8 +890,9 @@ def name_of(each):
     ],
     ids=name_of,
 )
-def test_first_derivatives_of_a_graph_around(cell, around, options):
-    check_derivatives(cell, "fused", first_derivatives, around, **options)
+@each_fast
+def test_first_derivatives_of_a_graph_around(cell, around, options, engine):
+    check_derivatives(cell, engine, first_derivatives, around, **options)
 
 
 @pytest.mark.parametrize(
@@ -882,9 +900,10 @@ def test_first_derivatives_of_a_graph_around(cell, around, options):
     [("LSTM", twice, GRAPH), *((cell, masked, {}) for cell in CELLS)],
     ids=name_of,
 )
-def test_second_derivatives_of_a_graph_around(cell, around, options):
-    """Those of one call in a graph are in test_fused_tf, of every cell."""
-    check_derivatives(cell, "fused", second_derivatives, around, **options)
+@each_fast
+def test_second_derivatives_of_a_graph_around(cell, around, options, engine):
+    """Those of one call in a graph are in test_engines_tf, of every cell."""
+    check_derivatives(cell, engine, second_derivatives, around, **options)
 
 
 @pytest.mark.parametrize(
@@ -895,10 +914,12 @@ def test_second_derivatives_of_a_graph_around(cell, around, options):
     ],
     ids=name_of,
 )
-def test_other_derivatives(cell, derive):
-    check_derivatives(cell, "fused", derive)
+@each_fast
+def test_other_derivatives(cell, derive, engine):
+    check_derivatives(cell, engine, derive)
 
 
-def test_jacobians():
-    """Of input and weights; those of each sequence by itself are in test_fused_tf."""
-    check_derivatives("GRU v3", "fused", jacobians)
+@each_fast
+def test_jacobians(engine):
+    """Of input and weights; those of each sequence by itself are in test_engines_tf."""
+    check_derivatives("GRU v3", engine, jacobians)

@@ -32,6 +32,7 @@ STACKS = {
     "no bias": {"bias": False, "batch_first": True},
     "projection": {"proj_size": 2},
 }
+TWIN = "torch"
 each_name = pytest.mark.parametrize("name", LAYERS)
 each_cell = pytest.mark.parametrize("name", CELLS)
 each_stack = pytest.mark.parametrize(

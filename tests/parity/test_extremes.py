@@ -53,7 +53,7 @@ def run(twin, parameters, state, dtype, engine, steps=50):
 
         inputs, states, cotangents = _tensors(layer, case)
         tensors = [t.requires_grad_() for t in (inputs, *states)]
-        outputs, final = _forward(layer, inputs, states, None)
+        outputs, final = _forward(layer, inputs, states)
         gradients = torch.autograd.grad([outputs, *final], [*tensors, *layer.parameters()], cotangents)
         return [t.detach().double().numpy() for t in (outputs, *final)], all(d.isfinite().all() for d in gradients)
     import tensorflow as tf

@@ -73,8 +73,10 @@ def test_gradients(twin, cell, name, engine):
 def test_second_derivatives(twin, cell, name):
     parameters, x, states = given(cell)
     graph = getattr(graphs(twin), name)
+    # rnn_tf has no `vendor` without a GPU, and would run `reference` twice.
+    engines = [engine for engine in twin.engines() if (twin.name, engine) != ("tf", "vendor")]
     reference, *others = (
-        graphs(twin).second(twin.make(parameters, engine=engine), graph, x, states) for engine in twin.engines()
+        graphs(twin).second(twin.make(parameters, engine=engine), graph, x, states) for engine in engines
     )
     for found in others:
         assert_close(found, reference, scale=10)  # each gradient is itself of order ten

@@ -561,7 +561,12 @@ def report():
     rows = [row | {"ratio": [2.0, 1.9, 2.1]}, row | {"contender": "one round", "ratio": [2.0, math.nan, math.nan]}]
     rows += [row | {"contender": "failed", "ratio": None}, row | {"contender": "built-in", "ratio": [1.0, 1.0, 1.0]}]
     environment = {"versions": {"numpy": "2"}, "processor": "A", "threads": 2}
-    return {"format": "rnn-parity benchmarks 1", "settings": {"seed": 0}, "environment": environment, "rows": rows}
+    return {
+        "format": "rnn-parity benchmarks 1",
+        "settings": {"seed": 0, "threads": 2},
+        "environment": environment,
+        "rows": rows,
+    }
 
 
 def test_changed_reports_are_refused_in_one_line_or_compared(tmp_path):

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
 import rich.progress
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from rnn_common.packages import MissingPackage
 
@@ -35,7 +36,12 @@ ASCII |= {"↑": "^", "↓": "v", "₂": "2", "�": "?"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Progress = Callable[[str, float], None]
+
+
+class Progress(Protocol):
+    """Told what is being done, which share of the whole is done, and the seconds that are left, if anybody knows."""
+
+    def __call__(self, what: str, share: float, left: float | None = None) -> None: ...
 
 
 # How it ends
@@ -237,11 +243,27 @@ def progress_bar(console: Console) -> Iterator[Progress]:
     with rich.progress.Progress(*_columns(console.width), console=console, transient=True, expand=True) as bar:
         task = bar.add_task("", total=1.0)
 
-        def show(what: str, share: float) -> None:
+        def show(what: str, share: float, left: float | None = None) -> None:
+            end = None if left is None else console.get_time() + left
             # At the beginning at once, for while a framework is imported standard error goes nowhere: see rnn_common.twins.
-            bar.update(task, description=what, completed=share, refresh=share == 0)
+            bar.update(task, description=what, completed=share, refresh=share == 0, end=end)
 
         yield show
+
+
+class _TimeLeft(ProgressColumn):
+    """The time until the end that was told, as it passes; else what the share that is done suggests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._suggested = TimeRemainingColumn()
+
+    def render(self, task: Task) -> Text:
+        end = task.fields.get("end")
+        if end is None or task.finished:
+            return self._suggested.render(task)
+        minutes, seconds = divmod(max(0, round(end - task.get_time())), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
 
 
 def _columns(width: int) -> list[ProgressColumn]:
@@ -257,21 +279,23 @@ def _columns(width: int) -> list[ProgressColumn]:
     return [
         *numbers,
         TextColumn("left:"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
         TextColumn("{task.description}", markup=False, table_column=text),
     ]
 
 
 def _lines(console: Console) -> Progress:
-    """A function that writes what it is told, once in `LINE_SECONDS`."""
+    """A function that writes what it is told, once in `LINE_SECONDS`, and at the beginning where the time left is known."""
     begun = written = time.monotonic()
+    known = False
 
-    def show(what: str, share: float) -> None:
-        nonlocal written
+    def show(what: str, share: float, left: float | None = None) -> None:
+        nonlocal written, known
         now = time.monotonic()
-        if now - written >= LINE_SECONDS and share > 0:
+        first, known = left is not None and not known, known or left is not None
+        if first or (now - written >= LINE_SECONDS and (share > 0 or left is not None)):
             written = now
-            left = (now - begun) * (1 - share) / share
+            left = (now - begun) * (1 - share) / share if left is None else left
             console.print(
                 f"{share:.0%}, {left / 60:.0f} min left: {what}", markup=False, highlight=False, soft_wrap=True
             )

@@ -116,6 +116,12 @@ def named(cell: Cell, packed: Sequence[Tensor]) -> Any:
     return weights_by_gate("keras", cell, W, R, [b if g in cell.apart else b + b_h for g, b, b_h in biases], **apart)
 
 
+def take(sequence: Tensor, steps: Tensor) -> Tensor:
+    """For each step and sequence of a batch, the step of that sequence that `steps (time, batch)` names."""
+    batch = tf.broadcast_to(tf.range(tf.shape(steps)[1]), tf.shape(steps))
+    return tf.gather_nd(sequence, tf.stack([steps, batch], -1))
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """A cell and its options: with its weights, what is run over time.

@@ -16,7 +16,7 @@ name = "fused"
 BOUNDED = (keras.activations.tanh, keras.activations.sigmoid)
 
 
-def refuses(recurrence: Recurrence, valid: Tensor | None = None) -> str | None:
+def refuses(recurrence: Recurrence, x: Tensor, valid: Tensor | None = None, all_states: bool = False) -> str | None:
     """Returns what the fast forms do not compute, or None."""
     if recurrence.masks:
         return "dropout with a mask for each gate"
@@ -44,6 +44,7 @@ def forward(
     valid: None = None,
     all_states: bool = True,
     unrolled: bool = False,
+    lengths: Tensor | None = None,
 ) -> tuple[State, State, State]:
     """See `rnn_tf.engines`. What is saved are the gates; what nobody asks for TensorFlow drops."""
     return make_kernel(recurrence, unrolled).forward(weights, x, state)

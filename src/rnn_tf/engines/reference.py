@@ -12,7 +12,7 @@ name = "reference"
 backward = None  # TensorFlow's
 
 
-def refuses(recurrence: Recurrence, valid: Tensor | None = None) -> str | None:
+def refuses(recurrence: Recurrence, x: Tensor, valid: Tensor | None = None, all_states: bool = False) -> str | None:
     """Takes every case."""
     return None
 
@@ -25,6 +25,7 @@ def forward(
     valid: Tensor | None = None,
     all_states: bool = False,
     unrolled: bool = False,
+    lengths: None = None,
 ) -> tuple[State, State, None]:
     """See `rnn_tf.engines`."""
     step = recurrence.step(weights)

@@ -14,7 +14,7 @@ from rnn_torch.cells.memory import last_rows
 name = "fused"
 
 
-def refuses(recurrence: Recurrence, x: Tensor) -> str | None:
+def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str | None:
     """Returns what the fast forms do not compute, or None."""
     if recurrence.masks:
         return "dropout of the hidden state"
@@ -38,16 +38,16 @@ def forward(
     sizes: list[int] | None = None,
     all_states: bool = False,
     keep: bool = False,
-) -> tuple[State, State, Tensor]:
-    """See `rnn_torch.engines`. What is saved are the gates: of all steps to `keep` them, or some memory."""
+) -> tuple[State, State, State]:
+    """See `rnn_torch.engines`. What is saved are the gates of all steps; of a cell with one, the history has them."""
     kernel = make_kernel(recurrence, weights)
-    history, latest = new_history(kernel, x, state, keep or all_states)
+    history, latest = new_history(kernel, x, state, keep or all_states or sizes is not None)
     gates = history[0] if kernel.blocks == 1 else kernel.new_gates(x, keep, sizes)
     final = kernel.forward(x, state, (*history, *latest), gates, sizes)
     if sizes is not None:
         rows = last_rows(torch.tensor(sizes, device="cpu"), len(state[0])).to(x.device)
         final = tuple(h.index_select(0, rows) for h in history)
-    return history, final, gates
+    return history, final, (gates,) if keep and kernel.blocks > 1 else ()
 
 
 def backward(
@@ -57,12 +57,13 @@ def backward(
     state: State,
     sizes: list[int] | None,
     history: State,
-    gates: Tensor,
+    saved: State,
     d_history: tuple[Tensor | None, ...],
     d_final: tuple[Tensor | None, ...],
     needs_d_x: bool,
 ) -> list[Tensor | None]:
     """See `rnn_torch.engines`."""
+    (gates,) = saved or history
     return make_kernel(recurrence, weights).backward(x, state, history, gates, d_history, d_final, needs_d_x, sizes)
 
 

@@ -13,7 +13,7 @@ name = "reference"
 backward = None  # autograd's
 
 
-def refuses(recurrence: Recurrence, x: Tensor) -> str | None:
+def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str | None:
     """Takes every case."""
     return None
 
@@ -26,7 +26,7 @@ def forward(
     sizes: list[int] | None = None,
     all_states: bool = False,
     keep: bool = False,
-) -> tuple[State, State, None]:
+) -> tuple[State, State, State]:
     """See `rnn_torch.engines`."""
     step = recurrence.step(weights)
     ended: list[State] = []
@@ -40,4 +40,4 @@ def forward(
         history.append(state if all_states else state[:1])
     joined = torch.stack if sizes is None else torch.cat
     final = tuple(torch.cat(each) for each in zip(state, *reversed(ended), strict=True)) if ended else state
-    return tuple(joined(states) for states in zip(*history, strict=True)), final, None
+    return tuple(joined(states) for states in zip(*history, strict=True)), final, ()

@@ -1,7 +1,10 @@
-"""The engine `fused` in PyTorch: what it takes and leaves, parts, memory, every way of asking for a derivative."""
+"""The engines in PyTorch that have a backward pass of their own: what they take and leave, parts, memory, every way of asking for
+a derivative. Every test is run with each as the engine of its layers."""
 
 import dataclasses
 import gc
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -17,12 +20,25 @@ import rnn_torch
 from cases import build, check_against_oracle
 from rnn_common import twins
 from rnn_common.cells import CELLS, IN_BOTH
+from rnn_common.native import library
 from rnn_common.parity.contract import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, deviation
-from rnn_torch import unroll
+from rnn_torch import engines, unroll
 from rnn_torch.cells import kernel
 from rnn_torch.engines import reference
 
 each_layer = pytest.mark.parametrize("name", IN_BOTH)
+ENGINE = ""
+
+
+@pytest.fixture(params=[name for name, engine in rnn_torch.ENGINES.items() if engine.backward], autouse=True)
+def fast(request, monkeypatch):
+    """The engine that `layer_of` gives a layer; skipped where `reference` runs in its place."""
+    if request.param == "native" and (why := library.absent()):
+        pytest.skip(why)
+    if request.param == "vendor" and "cell" in request.fixturenames and request.getfixturevalue("cell") == "GRU v3":
+        pytest.skip("PyTorch has no such layer")
+    monkeypatch.setitem(globals(), "ENGINE", request.param)
+    return request.param
 
 
 def draw(*shape, seed=1, dtype=torch.float64):
@@ -31,7 +47,7 @@ def draw(*shape, seed=1, dtype=torch.float64):
 
 def layer_of(cell, *sizes, **options):
     row = CELLS[cell]
-    options = {"dtype": torch.float64, **options, **row.options}
+    options = {"dtype": torch.float64, "engine": ENGINE, **options, **row.options}
     torch.manual_seed(0)
     return getattr(rnn_torch, row.layer_class)(*sizes, **options)
 
@@ -57,7 +73,7 @@ def differentiate(layer, *inputs, chosen=lambda outputs: outputs, **options):
 
 def both_engines(cell, *inputs, sizes=(3, 4), chosen=lambda outputs: outputs, **options):
     results = []
-    for engine in ("fused", "reference"):
+    for engine in (ENGINE, "reference"):
         layer = layer_of(cell, *sizes, engine=engine, **options)
         results.append(differentiate(layer, *inputs, chosen=chosen))
     (found, gradients), (expected, expected_gradients) = results
@@ -76,22 +92,46 @@ def both_engines(cell, *inputs, sizes=(3, 4), chosen=lambda outputs: outputs, **
 def refused(
     name, change=lambda recurrence: recurrence, weights=lambda weights: weights, dtype=torch.float64, **options
 ):
-    """Why `fused` does not take a case of a layer, or None."""
+    """Why the engine does not take a case of a layer, or None."""
     layer = getattr(rnn_torch, name)(3, 4, dtype=torch.float64, **options)
     state = (draw(2, 4).to(dtype),) * len(layer.cell.states)
     packed = weights(layer.packed(dtype=torch.float64))
-    choice = unroll.explain("fused", change(layer.recurrence()), packed, draw(5, 2, 3).to(dtype), state)
-    assert choice.engine == ("reference" if choice.refused else "fused")
-    return choice.refused.get("fused")
+    choice = unroll.explain(ENGINE, change(layer.recurrence()), packed, draw(5, 2, 3).to(dtype), state)
+    assert choice.engine == ("reference" if choice.refused else ENGINE)
+    return choice.refused.get(ENGINE)
 
 
-def test_it_is_the_default():
+def test_it_can_be_asked_for(fast):
     x = draw(5, 2, 3)
-    for name in ("auto", "fused"):
-        assert layer_of("GRU", 3, 4, engine=name).explain(x) == ("fused", {})
+    assert layer_of("GRU", 3, 4).explain(x) == (fast, {})
     assert layer_of("GRU", 3, 4, engine="reference").explain(x) == ("reference", {})
     packed = torch.nn.utils.rnn.pack_sequence([draw(3, 3)])
-    assert layer_of("LSTM", 3, 4, proj_size=2).explain(packed) == ("reference", {"fused": "a projection"})
+    assert layer_of("LSTM", 3, 4, proj_size=2).explain(packed) == ("reference", {fast: "a projection"})
+
+
+def test_the_default_is_the_fastest_that_there_is():
+    chosen = layer_of("GRU", 3, 4, engine="auto").explain(draw(5, 2, 3))
+    without = library.absent()
+    assert chosen == (("fused", {"native": without}) if without else ("native", {}))
+    lower = layer_of("GRU", 3, 4, engine="auto", dtype=torch.bfloat16).explain(draw(5, 2, 3, dtype=torch.bfloat16))
+    assert lower == ("fused", {"native": "numbers other than float32 and float64"})
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SimpleRNN", "fused"), ("LSTM", "vendor"), ("GRU", "fused")])
+def test_the_default_without_compiled_kernels(name, expected, monkeypatch):
+    monkeypatch.setattr(library, "absent", lambda: "no compiler")
+    layer = layer_of(name, 3, 4, engine="auto")
+    assert layer.explain(draw(5, 2, 3)) == (expected, {"native": "no compiler"})
+
+
+def test_what_every_engine_is_asked_for_has_an_answer():
+    """Whatever the device: the last that is asked takes every case."""
+    for device in ("cuda", "cpu", "meta", "mps"):
+        for name in CELLS:
+            asked = engines.order(device, name)
+            assert asked[-1] == "reference"
+            assert len(set(asked)) == len(asked)
+            assert set(asked) <= set(rnn_torch.ENGINES)
 
 
 @each_layer
@@ -105,20 +145,20 @@ def test_what_it_leaves_to_the_reference():
     assert refused("SimpleRNN", nonlinearity="relu") is None
     for name in IN_BOTH:
         sines = lambda r: dataclasses.replace(r, activations=(torch.sin, *r.activations[1:]))  # noqa: E731
-        assert "activations other than tanh" in refused(name, sines)
+        assert "activations" in refused(name, sines)
         assert "dropout" in refused(name, lambda r: dataclasses.replace(r, masks={"W_hh": torch.ones(2, 4)}))
-        assert "complex" in refused(name, dtype=torch.complex128)
+        assert refused(name, dtype=torch.complex128)
         with FlopCounterMode(display=False):
             assert "watches operations" in refused(name)
         own = refused(name, weights=lambda weights: [TwoTensor(weights[0], weights[0]), *weights[1:]])
         assert "a class with operations of its own" in own
-    assert "sigmoid" in refused("GRU", lambda r: dataclasses.replace(r, activations=(torch.tanh, torch.tanh)))
+    assert "activations" in refused("GRU", lambda r: dataclasses.replace(r, activations=(torch.tanh, torch.tanh)))
     layer = layer_of("LSTM", 3, 4, recurrent_dropout=0.5)
-    assert "dropout" in layer.explain(draw(5, 2, 3)).refused["fused"]
+    assert "dropout" in layer.explain(draw(5, 2, 3)).refused[ENGINE]
     state = torch.get_rng_state()
-    assert "dropout" in layer.explain(draw(5, 2, 3)).refused["fused"]
+    assert "dropout" in layer.explain(draw(5, 2, 3)).refused[ENGINE]
     assert torch.equal(torch.get_rng_state(), state)  # a question changes no answer
-    assert layer.eval().explain(draw(5, 2, 3)).engine == "fused"
+    assert layer.eval().explain(draw(5, 2, 3)).engine == ENGINE
 
 
 @pytest.mark.parametrize(
@@ -142,7 +182,7 @@ def test_transforms_go_to_the_reference(transform, monkeypatch):
 def test_what_it_leaves_is_run_all_the_same():
     for options in ({"proj_size": 2}, {"recurrent_dropout": 0.5}):
         results = []
-        for engine in ("fused", "reference"):
+        for engine in (ENGINE, "reference"):
             layer = layer_of("LSTM", 3, 4, engine=engine, **options)
             torch.manual_seed(3)
             results.append(layer(draw(5, 2, 3)))
@@ -171,7 +211,7 @@ def test_the_parts_of_a_sequence_do_not_show(cell, rows, monkeypatch):
 def test_every_memory_layout(cell, batch, hidden):
     """Below, at and above the batch from which features are stored first, and with a batch above the width."""
     row = CELLS[cell]
-    check_against_oracle(twins.get("torch"), build(row, batch, 6, 3, hidden, None), "fused")
+    check_against_oracle(twins.get("torch"), build(row, batch, 6, 3, hidden, None), ENGINE)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +251,7 @@ def test_an_empty_batch(cell):
 @pytest.mark.parametrize("all_states", [False, True])
 def test_lengths(cell, bidirectional, all_states):
     results = []
-    for engine in ("fused", "reference"):
+    for engine in (ENGINE, "reference"):
         layer = layer_of(cell, 3, 4, engine=engine, bidirectional=bidirectional, return_all_states=all_states)
         x = draw(6, 4, 3).requires_grad_()
         packed = pack_padded_sequence(x, [6, 1, 3, 6], enforce_sorted=False)
@@ -343,7 +383,7 @@ def test_third_derivatives(cell):
             found.append(value.item())
         return found
 
-    assert derivatives("fused") == pytest.approx(derivatives("reference"), rel=1e-12)
+    assert derivatives(ENGINE) == pytest.approx(derivatives("reference"), rel=1e-12)
 
 
 def test_second_derivatives_of_everything(cell):
@@ -360,7 +400,7 @@ def test_second_derivatives_of_everything(cell):
         total = sum((d * draw(*d.shape, seed=9 + i)).sum() for i, d in enumerate(first))
         return torch.autograd.grad(total, [*inputs, cotangent])
 
-    assert_close(second("fused"), second("reference"), GRADIENT_BOUND)
+    assert_close(second(ENGINE), second("reference"), GRADIENT_BOUND)
 
 
 # Memory and precision
@@ -382,7 +422,8 @@ def test_it_keeps_what_the_backward_pass_needs_and_no_more(cell):
     given = [x, *layer.parameters()]
     own = sum(size for pointer, size in kept.items() if pointer not in {t.untyped_storage().data_ptr() for t in given})
     blocks = {"SimpleRNN": 1, "LSTM": 6, "GRU": 5, "GRU v3": 4}[cell]
-    assert own == pytest.approx(blocks * time * batch * hidden, rel=0.05)
+    if ENGINE != "vendor":  # of which see test_vendor_torch.py
+        assert own == pytest.approx(blocks * time * batch * hidden, rel=0.05)
     assert output.shape == (time, batch, hidden)
 
 
@@ -401,9 +442,11 @@ def test_inference_keeps_nothing(cell):
 @pytest.mark.parametrize("batch", [3, 32])
 def test_low_precision(name, dtype, batch):
     """No less accurate than nn's layer: at most twice as far from the truth, and a few units in the last place."""
+    if ENGINE == "vendor":
+        pytest.skip("it takes no such numbers on the CPU")
     builtin = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[name]
     torch.manual_seed(0)
-    truth, theirs, ours = builtin(8, 32).to(dtype), builtin(8, 32).to(dtype), getattr(rnn_torch, name)(8, 32).to(dtype)
+    truth, theirs, ours = builtin(8, 32).to(dtype), builtin(8, 32).to(dtype), layer_of(name, 8, 32).to(dtype)
     theirs.load_state_dict(truth.state_dict())
     ours.load_state_dict(truth.state_dict())
     truth.double()
@@ -438,7 +481,7 @@ def test_compiled_it_is_one_operation(cell):
     for time in (5, 9, 40):
         compiled(draw(time, 2, 3))
     assert len(graphs) <= 2
-    assert all(sum(node.target is torch.ops.rnn_torch.fused for node in g.graph.nodes) == 1 for g in graphs)
+    assert all(sum(node.target is torch.ops.rnn_torch.unroll for node in g.graph.nodes) == 1 for g in graphs)
     torch.compiler.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     found, gradients = differentiate(compiled, draw(6, 3, 3))
@@ -449,6 +492,18 @@ def test_compiled_it_is_one_operation(cell):
         assert_close(compiled(draw(6, 3, 3)), layer(draw(6, 3, 3)), OUTPUT_BOUND)
 
 
+def test_the_first_call_of_a_process_can_be_compiled(fast):
+    """Though what a cell's row computes once and for all has not been computed."""
+    if fast != "fused":
+        pytest.skip("the same for each")
+    program = (
+        "import torch, rnn_torch\n"
+        "layer = rnn_torch.LSTM(3, 4, engine='fused')\n"
+        "torch.compile(layer, fullgraph=True, backend='eager')(torch.ones(5, 2, 3))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("batch", [2, 20])
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_operation_is_well_formed(cell, batch, keep):
@@ -457,12 +512,12 @@ def test_the_operation_is_well_formed(cell, batch, keep):
     recurrence = layer.recurrence()
     packed = [p.detach().requires_grad_(keep) for p in layer.packed()]
     state = [draw(batch, 24, seed=i) for i in range(2 if cell == "LSTM" else 1)]
-    signature = (recurrence.cell.name, " ".join(recurrence.cell.activations), False, keep)
+    signature = (ENGINE, recurrence.cell.name, " ".join(recurrence.cell.activations), False, False, keep)
     checks = ["test_schema", "test_faketensor"] + (["test_autograd_registration"] if keep else [])
     packed_data = (draw(2 * batch - 1, 3), torch.tensor([batch, batch - 1]))  # of which every state is kept
     for x, batch_sizes in [(draw(5, batch, 3), None)] + [packed_data] * keep:
         arguments = (*signature, x, state, packed, [], batch_sizes)
-        torch.library.opcheck(torch.ops.rnn_torch.fused.default, arguments, test_utils=checks)
+        torch.library.opcheck(torch.ops.rnn_torch.unroll.default, arguments, test_utils=checks)
 
 
 def test_exported_it_is_pytorchs_own_operations():

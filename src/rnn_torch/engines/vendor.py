@@ -1,0 +1,147 @@
+"""The engine `vendor`: PyTorch's own layers, which are cuDNN's on a GPU and, of an LSTM, oneDNN's on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_torch import private
+from rnn_torch.cells.base import Recurrence, State
+
+name = "vendor"
+
+# PyTorch's functions and what cuDNN calls them, by the cell and its activations.
+LAYERS: dict[tuple[str, tuple[Any, ...]], tuple[Any, str]] = {
+    ("SimpleRNN", (torch.tanh,)): (torch.rnn_tanh, "RNN_TANH"),
+    ("SimpleRNN", (torch.relu,)): (torch.rnn_relu, "RNN_RELU"),
+    ("LSTM", (torch.tanh, torch.sigmoid)): (torch.lstm, "LSTM"),
+    ("GRU", (torch.tanh, torch.sigmoid)): (torch.gru, "GRU"),
+}
+
+
+def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str | None:
+    """Returns what PyTorch's layers do not compute, or None."""
+    if recurrence.masks:
+        return "dropout of the hidden state"
+    if recurrence.projected:
+        return "a projection"
+    if not recurrence.cell.in_table or (recurrence.cell.name, recurrence.activations) not in LAYERS:
+        return "a cell or activations that PyTorch has no layer of"
+    if all_states and len(recurrence.cell.states) > 1:
+        return "every c_t, of which PyTorch's layer returns the last"
+    if x.device.type not in ("cpu", "cuda"):
+        return "a device other than the CPU and CUDA's"
+    if not x.is_floating_point():
+        return "numbers that are not floating-point"
+    if x.dtype.itemsize < 4 and not _cudnn_takes(x):
+        return "numbers below float32, in which PyTorch's loops add up over the steps"
+    if x.numel() == 0:
+        return "an empty batch"
+    return None
+
+
+def forward(
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    sizes: list[int] | None = None,
+    all_states: bool = False,
+    keep: bool = False,
+) -> tuple[State, State, State]:
+    """See `rnn_torch.engines`. What is saved is a graph of PyTorch's layer alone: what it starts from, and what comes of it."""
+    if keep:
+        saved = record(recurrence, weights, x, state, sizes, [t.requires_grad for t in (x, *state, *weights)])
+        history, *final = (each.detach() for each in saved[-1 - len(state) :])
+        return (history,), tuple(final), saved
+    history, *final = run(recurrence, in_one_piece(recurrence, weights, x), x, state, sizes)
+    return (history,), tuple(final), ()
+
+
+def backward(
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    sizes: list[int] | None,
+    history: State,
+    saved: State,
+    d_history: tuple[Tensor | None, ...],
+    d_final: tuple[Tensor | None, ...],
+    needs_d_x: bool,
+) -> list[Tensor | None]:
+    """See `rnn_torch.engines`. Without a graph, which no operation under `torch.compile` returns, it is made again."""
+    if not saved:
+        saved = record(recurrence, weights, x, state, sizes, [needs_d_x, *[True] * (len(state) + len(weights))])
+    returned = 1 + len(state)
+    leaves, outputs = saved[:-returned], saved[-returned:]
+    wanted = [leaf.requires_grad and (needs_d_x or place > 0) for place, leaf in enumerate(leaves)]
+    pairs = [(y, d) for y, d in zip(outputs, (*d_history, *d_final), strict=True) if d is not None]
+    found = torch.autograd.grad(
+        [y for y, _ in pairs],
+        [leaf for leaf, need in zip(leaves, wanted, strict=True) if need],
+        [d for _, d in pairs],
+        retain_graph=private.graph_is_kept(),
+        materialize_grads=True,
+    )
+    each = iter(found)
+    return [next(each).contiguous() if need else None for need in wanted]
+
+
+def record(
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    sizes: list[int] | None,
+    needs: Sequence[bool],
+) -> State:
+    """Run PyTorch's layer on tensors that are cut off from the graph around ours.
+
+    Returns those tensors, x, state and weights, and after them every h_t and the final state, with the graph between.
+    """
+    with torch.enable_grad():
+        cut = [x.detach(), *(h.detach() for h in state), *in_one_piece(recurrence, weights, x)]
+        leaves = [each.contiguous().requires_grad_(need) for each, need in zip(cut, needs, strict=True)]
+        of_state, of_weights = leaves[1 : 1 + len(state)], leaves[1 + len(state) :]
+        return (*leaves, *run(recurrence, of_weights, leaves[0], tuple(of_state), sizes))
+
+
+def in_one_piece(recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """The weights, cut off from the graph: for cuDNN in one piece of memory, which else it makes itself, with a warning."""
+    detached = [w.detach() for w in weights]
+    if not _cudnn_takes(x) or _are_one_piece(detached):
+        return detached
+    return private.in_one_piece_for_cudnn(detached, LAYERS[recurrence.cell.name, recurrence.activations][1])
+
+
+def _cudnn_takes(x: Tensor) -> bool:
+    return torch.backends.cudnn.is_acceptable(x)  # type: ignore[no-untyped-call]
+
+
+def _are_one_piece(weights: Sequence[Tensor]) -> bool:
+    """Whether the weights lie one after the other in memory of their own, as those of a layer do that was moved to a GPU."""
+    place = weights[0].untyped_storage().data_ptr()
+    for w in weights:
+        if w.data_ptr() != place or not w.is_contiguous():
+            return False
+        place += w.nbytes
+    return True
+
+
+def run(
+    recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor, state: State, sizes: list[int] | None
+) -> list[Tensor]:
+    """Every h_t and the final state by PyTorch's layer."""
+    layer, _ = LAYERS[recurrence.cell.name, recurrence.activations]
+    hx: Any = tuple(h.unsqueeze(0).contiguous() for h in state)
+    hx = hx if len(hx) > 1 else hx[0]
+    options = (list(weights), len(weights) > 2, 1, 0.0, torch.is_grad_enabled(), False)
+    if sizes is None:
+        history, *final = layer(x, hx, *options, False)
+    else:
+        history, *final = layer(x, torch.tensor(sizes, device="cpu"), hx, *options)
+    return [history, *(h.squeeze(0) for h in final)]
