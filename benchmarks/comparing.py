@@ -8,11 +8,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rnn_benchmarks.runs import SELF_TEST
+from rnn_benchmarks.report import FORMAT, OLDER, SELF_TEST
 from rnn_benchmarks.timing import Interval
 from rnn_common import reader
-
-FORMAT = "rnn-parity benchmarks 1"
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Change:
     """A contender's ratio to the framework's own layer, in two reports.
 
     Attributes:
-        workload, cell, measure, contender: whose ratio.
+        workload, cell, measure, contender, threads: whose ratio.
         old, new: the ratio with its interval.
     """
 
@@ -28,6 +26,7 @@ class Change:
     cell: str
     measure: str
     contender: str
+    threads: int
     old: Interval
     new: Interval
 
@@ -47,7 +46,7 @@ class Change:
 class Document:
     """What is read of a report."""
 
-    format: Literal["rnn-parity benchmarks 1"]
+    format: Literal["rnn-parity benchmarks 1", "rnn-parity benchmarks 2"]
     environment: dict
     settings: dict
     rows: list
@@ -61,6 +60,7 @@ class Name:
     cell: str
     measure: str
     contender: str
+    threads: int
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def load(path: Path) -> dict[str, Any]:
         found = reader.mapping(reader.read(path))
     except ValueError as error:
         raise ValueError(f"{path} should be a report in JSON: {error}") from None
-    if found.get("format") != FORMAT:
+    if found.get("format") not in (FORMAT, OLDER):
         got = reader.shown(found.get("format"))
         raise ValueError(f"{path} should be a report of the format {FORMAT!r}, got {got}")
     try:
@@ -98,15 +98,17 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
             yield Change(*key, before[key], after[key])
 
 
-def _ratios(report: dict[str, Any]) -> dict[tuple[str, str, str, str], Interval]:
+def _ratios(report: dict[str, Any]) -> dict[tuple[str, str, str, str, int], Interval]:
     """The ratios by what they are of; those of the framework's own layer, which are 1, and of what failed are left out.
 
     Raises:
         ValueError: one is no interval of numbers above 0, or is there twice.
     """
-    found: dict[tuple[str, str, str, str], Interval] = {}
+    found: dict[tuple[str, str, str, str, int], Interval] = {}
     for index, row in enumerate(report["rows"]):
         name = f"rows[{index}]"
+        if isinstance(row, dict):  # an older report was of one number of threads
+            row = {"threads": report["settings"].get("threads")} | row
         key = astuple(reader.record(Name, row, name, others=True))
         if row.get("ratio", ()) is None:
             continue
@@ -132,5 +134,13 @@ def circumstances(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[st
     for part in ("environment", "settings"):
         for name in sorted(old[part].keys() | new[part].keys()):
             before, after = old[part].get(name), new[part].get(name)
-            if before != after and name not in ("time", "workloads", "contenders", "sweeps", "cells", "measures"):
+            if before != after and name not in (
+                "time",
+                "workloads",
+                "sizes",
+                "contenders",
+                "sweeps",
+                "cells",
+                "measures",
+            ):
                 yield name, before, after

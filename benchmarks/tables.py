@@ -1,173 +1,129 @@
-"""A report as a person reads it: in the terminal, and in Markdown."""
+"""A report in Markdown, and what both it and the terminal say in lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from rnn_benchmarks.contenders import BUILTIN, CONTENDERS
-from rnn_benchmarks.runs import SELF_TEST, Report, Row
+from rnn_benchmarks.contenders import BUILTIN, OURS
+from rnn_benchmarks.report import Report, Row
+from rnn_benchmarks.rounds import BETWEEN, REST
 from rnn_benchmarks.timing import Interval
-from rnn_benchmarks.workloads import WORKLOADS
+from rnn_benchmarks.words import mebibytes, milliseconds, percent, ratio, threads
 
-HOW = "how many times as fast as the framework's own layer, with the half width of the 95 % interval"
-
-
-def ratio(interval: Interval | None) -> str:
-    """A ratio and half the width of its interval: `1.21 ±0.03`."""
-    if interval is None:
-        return "–"
-    return f"{interval.value:.2f} ±{(interval.high - interval.low) / 2:.2f}"
-
-
-def seconds(value: float | None) -> str:
-    """A time of a call in milliseconds."""
-    return "–" if value is None else f"{1e3 * value:.3g}"
-
-
-def mebibytes(value: int | None) -> str:
-    return "–" if value is None else f"{value / 2**20:.1f}"
+RATIO = "how many times as fast as the framework's own layer, with the half width of the 95 % interval"
+FRAMEWORKS = (
+    "ms of a call, and how many times as fast PyTorch's is as TensorFlow's, with the half width of the 95 % interval"
+)
+METHOD = f"""\
+Every contender has the same weights and inputs, and its outputs or gradients are held against the oracle before it is timed,
+but for one from a file of the user's own, which has its own weights. The contenders of a framework have a turn each in every
+round, in random order, and with them a large matrix product. Before every call there is a {BETWEEN}×{BETWEEN} matrix product of
+the framework, which is not timed, so that its threads are awake as between the layers of a program; on a GPU there is none. A
+ratio is taken in each round; what is quoted is the median over rounds. PyTorch's and TensorFlow's built-in layers, and ours, have
+rounds with each other, too, in the same process, with {{rest}} ms before each turn in which the other's threads go to sleep: the
+ratios between frameworks come from these, and the milliseconds from the rounds within a framework, so that a ratio is not
+exactly their quotient. Each number of threads has a process of its own. PyTorch runs eagerly and TensorFlow in a graph, as users
+call them. Sequences of several lengths are a PackedSequence in PyTorch, and padded with a mask in Keras."""
 
 
-def percent(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{100 * interval.value:.0f} %"
-
-
-def show(report: Report, console: Console) -> None:
-    """Print a report: a table for each measure, cell and framework, growth, what failed, the self-test."""
-    for line in conditions(report):
-        console.print(line, highlight=False)
-    console.print(f"\nFirst line: {HOW}; of that layer itself, milliseconds. Second line: share of that rate.\n")
-    for measure in report.settings.measures:
-        for cell in report.settings.cells:
-            for twin in report.limit:
-                console.print(_table(report, measure, cell, twin))
-        console.print(_costs_table(report, measure))
-    if report.growth:
-        console.print(_growth_table(report))
-    for line in _failures(report):
-        console.print(f"[yellow]Failed:[/] {escape(line)}", highlight=False)
-    for name, why in report.left_out.items():
-        console.print(escape(f"Left out: {name}: {why}"), highlight=False)
-    verdict = "[green]passed[/]" if report.passed else "[red]failed[/]"
-    found = ", ".join(f"{BUILTIN[name]} {ratio(interval)}" for name, interval in report.self_test.items())
-    console.print(f"Self-test, a layer against itself, 1.00 ± {SELF_TEST:.2f}: {found}: {verdict}", highlight=False)
-
-
-def _failures(report: Report) -> Iterator[str]:
-    """Who failed at what, and why: a line for each contender, cell and measure."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
-    for row in report.rows:
-        if row.failed:
-            found.setdefault((row.contender, row.cell, row.measure), []).append(row)
-    for (contender, cell, measure), rows in found.items():
-        names = ", ".join(row.workload for row in rows)
-        yield f"{contender}, {cell} {measure}, on {names}: {rows[0].failed}"
+def method() -> str:
+    """How it was measured, in one paragraph."""
+    return METHOD.format(rest=f"{1e3 * REST:.0f}")
 
 
 def conditions(report: Report) -> Iterator[str]:
-    """What ran where, in lines."""
+    """What ran where, in lines; first, if it is a part of what was asked for, that it is."""
+    if report.stopped is not None:
+        yield f"PARTIAL: {report.stopped}"
     found = report.environment
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     devices = ", ".join(dict.fromkeys(found["device"].values()))
-    limits = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in report.limit.items())
-    yield f"{found['processor']}, {found['cores']} cores, {found['threads']} threads, on {devices}, {report.settings.dtype}"
+    limits = ", ".join(f"{b.framework} {b.limit / 1e9:.0f}" + _at(report, b.threads) for b in report.baselines)
+    how_many = threads(report.settings.threads)
+    yield f"{found['processor']}, {found['cores']} cores, {how_many}, on {devices}, {report.settings.dtype}"
     yield f"{versions}; commit {found['commit']}, {found['time']}"
     yield f"Rate of a large matrix product, GFLOP/s: {limits}"
 
 
-def _rows(report: Report, measure: str, cell: str) -> dict[str, dict[str, Row]]:
-    """The rows of a measure and cell that have figures, by contender and workload."""
-    found: dict[str, dict[str, Row]] = {}
+def _at(report: Report, count: int) -> str:
+    """Which number of threads, where there are several."""
+    return f" ({threads([count])})" if len(report.settings.threads) > 1 else ""
+
+
+def failures(report: Report) -> Iterator[str]:
+    """Who failed at what, and why: a line for each contender, cell, measure and reason."""
+    return _reasons((row, row.failed) for row in report.rows)
+
+
+def refusals(report: Report) -> Iterator[str]:
+    """Who does not take what, and why."""
+    return _reasons((row, row.refused) for row in report.rows)
+
+
+def _reasons(rows: Iterable[tuple[Row, str | None]]) -> Iterator[str]:
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for row, why in rows:
+        if why is not None:
+            found.setdefault((row.contender, row.cell, row.measure, why), []).append(row.workload)
+    for (contender, cell, measure, why), names in found.items():
+        yield f"{contender}, {cell} {measure}, on {', '.join(dict.fromkeys(names))}: {why}"
+
+
+def rows_of(report: Report, measure: str, cell: str, count: int) -> dict[str, dict[str, Row]]:
+    """The rows of a measure, cell and number of threads that have figures, by contender, in order, and workload."""
+    found: dict[str, dict[str, Row]] = {name: {} for name in report.contenders}
     for row in report.rows:
-        if (row.measure, row.cell) == (measure, cell) and row.failed is None:
+        if (row.measure, row.cell, row.threads) == (measure, cell, count) and row.timed:
             found.setdefault(row.contender, {})[row.workload] = row
-    return found
+    return {name: rows for name, rows in found.items() if rows}
 
 
-def _table(report: Report, measure: str, cell: str, twin: str) -> Table:
-    """A framework's contenders side by side, in 80 columns."""
-    of = {contender.name: contender.framework for contender in CONTENDERS}
-    found = {name: rows for name, rows in _rows(report, measure, cell).items() if of[name] == twin}
-    table = Table(title=f"{measure}, {cell}", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
-    table.add_column("", no_wrap=True)
-    for name in found:
-        table.add_column(name.replace(", ", "\n"), justify="right", no_wrap=True)
-    for workload in report.settings.workloads:
-        cells = []
-        for name, rows in found.items():
-            row = rows.get(workload)
-            figure = "–" if row is None else seconds(row.median) + " ms" if _own(name) else ratio(row.ratio)
-            cells.append(figure + (f"\n{percent(row.share)}" if row else ""))
-        table.add_row(workload.replace("-", "\n", 1), *cells)
-    means = {mean.contender: mean.ratio for mean in report.means if (mean.measure, mean.cell) == (measure, cell)}
-    table.add_row("geometric\nmean", *("" if _own(name) else f"[bold]{ratio(means.get(name))}[/]" for name in found))
-    return table
-
-
-def _costs_table(report: Report, measure: str) -> Table:
-    """First call and memory, in 80 columns."""
-    title = f"{measure}: first call, s (median over workloads); peak memory / that of the framework's own layer (worst)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
-    table.add_column("", no_wrap=True)
-    for cell in report.settings.cells:
-        table.add_column(cell, justify="right", no_wrap=True)
-    shown: dict[str, list[str]] = {}
-    for cell in report.settings.cells:
-        found = _rows(report, measure, cell)
-        for name in report.settings.contenders:
-            first = [row.first_call for row in found.get(name, {}).values() if row.first_call is not None]
-            worst = max(memory_ratios(found, name), default=None)
-            figures = f"{np.median(first):.2f}" if first else "–"
-            shown.setdefault(name, []).append(figures + ("" if worst is None or _own(name) else f"   {worst:.2f}"))
-    for name, cells in shown.items():
-        table.add_row(name, *cells)
-    return table
-
-
-def memory_ratios(found: dict[str, dict[str, Row]], contender: str) -> list[float]:
+def memory_ratios(found: dict[str, dict[str, Row]], contender: str, builtin: str | None) -> list[float]:
     """On each workload, a contender's peak memory over that of the framework's own layer, where both can be seen."""
-    of = {each.name: BUILTIN[each.framework] for each in CONTENDERS}
     ratios = []
     for workload, row in found.get(contender, {}).items():
-        own = found.get(of[contender], {}).get(workload)
+        own = found.get(builtin or "", {}).get(workload)
         if row.memory is not None and own is not None and own.memory:
             ratios.append(row.memory / own.memory)
     return ratios
 
 
-def _own(contender: str) -> bool:
-    """Whether it is a framework's own layer, whose ratio to itself says nothing."""
-    return contender in BUILTIN.values()
-
-
-def _growth_table(report: Report) -> Table:
-    table = Table(
-        title="How cost grows: p in seconds ∝ size^p, with its 95 % interval",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-    )
-    for name in ("", "time", "width", "batch"):
-        table.add_column(name, justify="right" if name else "left")
-    for (cell, measure, contender), found in _growths(report).items():
-        table.add_row(
-            f"{contender}, {cell}, {measure}", *(ratio(found.get(variable)) for variable in ("time", "width", "batch"))
-        )
-    return table
-
-
-def _growths(report: Report) -> dict[tuple[str, str, str], dict[str, Interval]]:
-    found: dict[tuple[str, str, str], dict[str, Interval]] = {}
+def growths(report: Report) -> dict[tuple[str, str, str, str, int], dict[str, Interval]]:
+    """Exponents by variable, of each workload that sweeps pass through, cell, measure, contender and number of threads."""
+    found: dict[tuple[str, str, str, str, int], dict[str, Interval]] = {}
     for each in report.growth:
-        found.setdefault((each.cell, each.measure, each.contender), {})[each.variable] = each.exponent
+        key = (each.around, each.cell, each.measure, each.contender, each.threads)
+        found.setdefault(key, {})[each.variable] = each.exponent
     return found
+
+
+# PyTorch or Keras
+
+
+HEAD = (
+    *("torch.nn, ms", "keras.layers, ms", "times as fast, torch.nn"),
+    *("rnn_torch, ms", "rnn_tf, ms", "times as fast, rnn_torch"),
+)
+
+
+def frameworks(report: Report, measure: str, cell: str, count: int) -> list[tuple[str, list[str]]]:
+    """Of each workload that both frameworks have run: ms of the built-in layers and the ratio, then of ours."""
+    found = rows_of(report, measure, cell, count)
+    between = {
+        each.workload: each
+        for each in report.between
+        if (each.measure, each.cell, each.threads) == (measure, cell, count)
+    }
+
+    def cells(names: dict[str, str], workload: str, of: Interval | None) -> list[str]:
+        rows = [found.get(names[framework], {}).get(workload) for framework in ("torch", "tf")]
+        return [*(milliseconds(None if row is None else row.median) for row in rows), ratio(of)]
+
+    return [
+        (workload, [*cells(BUILTIN, workload, each.builtin), *cells(OURS, workload, each.ours)])
+        for workload, each in between.items()
+    ]
 
 
 # Markdown
@@ -179,7 +135,7 @@ def markdown(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """Our layers in Markdown, as docs/benchmarks.md shows them."""
+    """Our layers in Markdown, as docs/benchmarks.md shows them, and PyTorch beside Keras."""
     return "\n".join(_summary(report)) + "\n"
 
 
@@ -192,24 +148,46 @@ def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Itera
 
 def _summary(report: Report) -> Iterator[str]:
     """Ours beside the framework's own: by workload, with the geometric mean."""
-    yield from (f"{line}  " for line in conditions(report))
-    ours = [name for name in ("rnn_torch", "rnn_tf") if name in report.settings.contenders]
-    for measure in report.settings.measures:
-        yield ""
-        yield f"**{measure.capitalize()}**: {HOW}."
-        yield ""
-        columns = [(name, cell) for name in ours for cell in report.settings.cells]
-        by_cell = {cell: _rows(report, measure, cell) for cell in report.settings.cells}
-        means = {(mean.contender, mean.cell): mean.ratio for mean in report.means if mean.measure == measure}
-        rows = [
-            [
-                f"{workload}<br>{WORKLOADS[workload].sizes}",
-                *(ratio(_ratio_of(by_cell[cell].get(name, {}).get(workload))) for name, cell in columns),
+    first, *others = conditions(report)
+    yield f"**{first}**  " if report.stopped is not None else f"{first}  "
+    yield from (f"{line}  " for line in others)
+    ours = [name for name in OURS.values() if name in report.contenders]
+    columns = [(name, cell) for name in ours for cell in report.settings.cells]
+    for count in report.settings.threads:
+        for measure in report.settings.measures:
+            yield from ("", f"**{measure.capitalize()}, {threads([count])}**: {RATIO}.", "")
+            by_cell = {cell: rows_of(report, measure, cell, count) for cell in report.settings.cells}
+            means = {(m.contender, m.cell): m.ratio for m in report.means if (m.measure, m.threads) == (measure, count)}
+            rows = [
+                [
+                    f"{workload.name}<br>{workload.sizes}",
+                    *(ratio(_ratio_of(by_cell[cell].get(name, {}).get(workload.name))) for name, cell in columns),
+                ]
+                for workload in report.settings.all_workloads
             ]
-            for workload in report.settings.workloads
-        ]
-        rows.append(["**geometric mean**", *(f"**{ratio(means.get(column))}**" for column in columns)])
-        yield from _markdown_table(["", *(f"{name} {cell}" for name, cell in columns)], rows)
+            over = several_workloads(report)
+            rows.append([f"**geometric mean**{over}", *(f"**{ratio(means.get(column))}**" for column in columns)])
+            yield from _markdown_table(["", *(f"{name} {cell}" for name, cell in columns)], rows)
+    if report.between:
+        yield from _between(report)
+
+
+def several_workloads(report: Report) -> str:
+    """Over which workloads the mean is, where it is not over all."""
+    quoted, everything = report.settings.quoted, report.settings.all_workloads
+    return "" if len(quoted) == len(everything) else f" of the first {len(quoted)}"
+
+
+def _between(report: Report) -> Iterator[str]:
+    for count in report.settings.threads:
+        for measure in report.settings.measures:
+            yield from ("", f"**PyTorch or Keras: {measure}, {threads([count])}**: {FRAMEWORKS}.", "")
+            rows = [
+                [workload, cell, *cells]
+                for cell in report.settings.cells
+                for workload, cells in frameworks(report, measure, cell, count)
+            ]
+            yield from _markdown_table(["", "cell", *HEAD], rows)
 
 
 def _ratio_of(row: Row | None) -> Interval | None:
@@ -217,35 +195,44 @@ def _ratio_of(row: Row | None) -> Interval | None:
 
 
 def _row_cells(row: Row) -> list[str]:
+    who = [row.contender + ("" if row.checked else " (own weights)"), row.workload]
+    if row.refused is not None:
+        return [*who, f"refused: {row.refused}", "", "", "", ""]
     if row.first_call is None:
-        return [row.contender, row.workload, f"failed: {row.failed}", "", "", "", ""]
-    figures = [
-        seconds(row.median),
+        return [*who, f"failed: {row.failed}", "", "", "", ""]
+    return [
+        *who,
+        milliseconds(row.median),
         ratio(row.ratio),
         percent(row.share),
         f"{row.first_call:.2f}",
         mebibytes(row.memory),
     ]
-    return [row.contender, row.workload, *figures]
 
 
 def _everything(report: Report) -> Iterator[str]:
-    for measure in report.settings.measures:
-        for cell in report.settings.cells:
-            yield f"### {measure.capitalize()}, {cell}"
-            yield ""
-            head = ["", "workload", "ms", "ratio", "share of the limit", "first call, s", "peak memory, MiB"]
-            rows = [_row_cells(row) for row in report.rows if (row.measure, row.cell) == (measure, cell)]
-            yield from _markdown_table(head, rows)
-            yield ""
+    for count in report.settings.threads:
+        for measure in report.settings.measures:
+            for cell in report.settings.cells:
+                yield from (f"### {measure.capitalize()}, {cell}, {threads([count])}", "")
+                head = ["", "workload", "ms", "ratio", "share of the limit", "first call, s", "peak memory, MiB"]
+                wanted = (measure, cell, count)
+                rows = [_row_cells(row) for row in report.rows if (row.measure, row.cell, row.threads) == wanted]
+                yield from _markdown_table(head, rows)
+                yield ""
     if report.growth:
-        yield "### How cost grows: p in seconds ∝ size^p"
-        yield ""
+        yield from ("### How cost grows: p in seconds ∝ size^p", "")
         rows = [
             [
-                f"{contender}, {cell}, {measure}",
+                f"{contender}, {cell}, {measure}, {threads([count])}, through {around.replace('x', '×')}",
                 *(ratio(found.get(variable)) for variable in ("time", "width", "batch")),
             ]
-            for (cell, measure, contender), found in _growths(report).items()
+            for (around, cell, measure, contender, count), found in growths(report).items()
         ]
         yield from _markdown_table(["", "time", "width", "batch"], rows)
+        yield ""
+    if report.left_out:
+        yield from ("### Left out", "")
+        yield from (f"- {name}: {why}" for name, why in report.left_out.items())
+        yield ""
+    yield from ("### How it is measured", "", method())

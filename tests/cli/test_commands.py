@@ -69,13 +69,19 @@ def trained(twin, problem, run, device):
 
 def benchmarked(settings, progress, prepared):
     found = report_of("benchmarks/benchmarks.json")
-    del found["passed"], found["format"]
+    found["rows"] = [row for row in found["rows"] if row["failed"] is None]
     return runs.Report.from_dict(found)
 
 
 def twin(name):
     return SimpleNamespace(
-        name=name, package=f"rnn_{name}", builtin_package=name, devices=lambda: ("cpu",), versions=dict, set_threads=id
+        name=name,
+        package=f"rnn_{name}",
+        builtin_package=name,
+        devices=lambda: ("cpu",),
+        engines=lambda: ("reference", "fused"),
+        versions=dict,
+        set_threads=id,
     )
 
 
@@ -155,7 +161,7 @@ def drawn(figure, name, folder):
 
 
 def all_drawn(report, folder):
-    return [path for name in ("ratios", "limit", "growth") for path in drawn(None, name, folder)]
+    return [path for name in plots.NAMES for path in drawn(None, name, folder)]
 
 
 def write_checkpoints(folder):
@@ -427,6 +433,13 @@ BAD = {
     "bench": {
         f"--threads {HUGE}": "threads should be at most 1024, got 1",
         "--threads 0": "threads should be at least 1, got 0",
+        "--threads 1,0": "threads should be at least 1, got 0",
+        "--threads two": "threads should be a whole number, or several with commas between, got 'two'",
+        "--size 64x100": "size should be BATCHxTIMExINPUTxHIDDEN, four whole numbers above 0, such as 64x100x123x320, got",
+        "--size 64x100x0x1": "size should be BATCHxTIMExINPUTxHIDDEN, four whole numbers above 0",
+        f"--size {HUGE}x1x1x1": "size should be less, got 1000000000000000000000000000000x1x1x1, which needs at least 1e22 GiB",
+        "--contender absent.py": "contender should be of a file that is there, got absent.py",
+        "--contender FILE.py": "contender should be of a file that is there, got FILE.py",
         "--seconds nan": "seconds should be above 0, got nan",
         "--seed -1": "seed should be at least 0, got -1",
         "--measure beauty": "measure should be one of inference, training, got 'beauty'",
@@ -444,7 +457,7 @@ EMPTY = {
     "resume": ("framework", "device"),
     "predict": ("framework",),
     "gradients": ("framework",),
-    "bench": ("workload", "cell", "measure", "contender", "sweep", "dtype", "device"),
+    "bench": ("workload", "size", "cell", "measure", "contender", "sweep", "dtype", "device", "threads"),
 }
 WRONG = [(name, arguments, message) for name, rows in BAD.items() for arguments, message in rows.items()]
 WRONG += [(name, f"--{each} EMPTY", "got ''") for name, options in EMPTY.items() for each in options]
@@ -713,6 +726,31 @@ def test_a_report_takes_the_place_of_the_one_before(name, tmp_path):
     assert all(path.read_bytes() != b"of last time" for path in tmp_path.iterdir())
 
 
+ENDS = {
+    "it is stopped": (dict(stopped="stopped after 3 of 9 steps", interrupted=True), 130),
+    "a process died": (dict(stopped="the process with threads = 2 ended with status -11"), 1),
+    "a contender failed": (dict(rows=[runs.Row("haste-1x64", "GRU", "training", "torch.nn", 2, failed="no luck")]), 1),
+    "a contender refused": (
+        dict(rows=[runs.Row("haste-1x64", "GRU", "training", "torch.nn", 2, refused="no LSTM")]),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_how_the_benchmarks_end_is_in_their_status_and_no_report_is_lost(how, tmp_path):
+    changes, status = ENDS[how]
+    with stand_ins(COMMANDS["bench"], lambda *given: replace(benchmarked(*given), **changes)):
+        ran = invoke(f"bench --output {tmp_path}")
+    assert ran.exit_code == status, ran.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(COMMANDS["bench"].files)
+    if stopped := changes.get("stopped"):
+        assert ran.stdout.startswith(f"PARTIAL: {stopped}")
+        assert json.loads((tmp_path / "benchmarks.json").read_text())["stopped"] == stopped
+    for row in changes.get("rows", ()):
+        assert (row.failed or row.refused) in ran.stdout
+
+
 # What it shows while it works
 
 
@@ -733,6 +771,28 @@ def test_a_narrow_terminal_cuts_the_text_of_progress_and_nothing_else(width, bef
     line = [each for each in re.split("[\r\n]+", drawn) if each.strip()][-1]
     begin = "━" * (bar // 2) + "╺" + "━" * (bar // 2 - 1) + f"  {before} "
     assert line == begin + text[: width - len(begin) - 1] + "…"
+
+
+def test_the_time_left_that_is_told_is_drawn_and_passes():
+    now = 0.0
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, get_time=lambda: now)
+    with app.terminal.progress_bar(console) as progress:
+        progress("first step", 0.0, 754.0)
+        assert "left: 0:12:34" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+        now = 4.0
+        progress("first step", 0.0)
+        progress("second step", 0.0, 3600.0)
+    assert "left: 1:00:00" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+def test_the_time_left_is_a_line_at_once_where_there_is_no_terminal():
+    console = Console(file=io.StringIO(), width=80)
+    with app.terminal.progress_bar(console) as progress:
+        progress("importing", 0.0)
+        assert console.file.getvalue() == ""
+        progress("first step", 0.0, 754.0)
+        progress("second step", 0.1, 700.0)
+    assert console.file.getvalue() == "0%, 13 min left: first step\n"
 
 
 def test_what_comes_first_is_drawn_at_once():
@@ -836,7 +896,7 @@ def test_names_are_taken_in_any_case(tmp_path, monkeypatch):
 
 
 COMPLETIONS = {
-    "rnn-parity ": ["compare", "train", "resume", "predict", "lockstep", "gradients", "bench"],
+    "rnn-parity ": ["compare", "train", "resume", "predict", "lockstep", "gradients", "engines", "bench"],
     "rnn-parity train s": ["speech", "series"],
     "rnn-parity train text --cell ": list(CELLS),
     "rnn-parity train text --cell LSTM --framework t": ["torch", "tf"],
