@@ -203,8 +203,7 @@ class Layer(nn.RNNBase):
         batch = x.size(1) if batch_sizes is None else int(batch_sizes[0])
         self._check_input(x)
         if state is None:
-            zeros = {shape: x.new_zeros(shape) for shape in dict.fromkeys(self._state_shapes(batch))}
-            state = tuple(zeros[shape] for shape in self._state_shapes(batch))
+            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(batch))
         else:
             self._check_state(state, x, batch)
         if x.size(0) == 0:

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 import rnn_common
 from rnn_benchmarks import comparing, plots, runs
 from rnn_common import machine, twins
-from rnn_common.cells import CELLS
+from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.checks import one_of
 from rnn_common.cli import app, bench
 from rnn_common.files import write_bytes
@@ -1019,3 +1019,13 @@ def test_an_unwritable_home_keeps_nothing_from_working(tmp_path):
     home = {**os.environ, "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=home)
     assert (ran.returncode, ran.stdout) == (0, "370\n"), ran.stderr
+
+
+def test_engines_says_what_runs_where(twin):
+    ran = invoke("engines", "--framework", twin.name)
+    assert ran.exit_code == 0
+    lines = [line.split(maxsplit=2) for line in ran.stdout.splitlines() if line.strip().startswith(twin.package)]
+    assert [line[:2] for line in lines] == [
+        [f"{twin.package}.{cell}", engine] for cell in IN_BOTH for engine in twin.engines()
+    ]
+    assert sum(line[2].strip() == "the default" for line in lines) == len(IN_BOTH)
