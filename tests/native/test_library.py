@@ -47,6 +47,12 @@ def test_what_is_kept_is_made_once(cache, caplog):
     assert path.read_text() == "library"
 
 
+def test_what_is_there_is_found_where_nothing_may_be_written(cache, monkeypatch):
+    path = library.kept("name", ["a"], lambda path, _: path.write_text("library"))
+    monkeypatch.setattr(library, "_locked", lambda path: pytest.fail("no lock is needed"))
+    assert library.kept("name", ["a"], lambda path, _: pytest.fail("it is there")) == path
+
+
 def test_another_key_another_library(cache, monkeypatch):
     paths = [library.kept("name", [key], lambda path, _: path.write_text("")) for key in ("a", "b")]
     monkeypatch.setenv("CXX", f"{sys.executable} -E")

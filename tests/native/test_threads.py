@@ -72,6 +72,8 @@ COMMON = {
 def test_the_same_bits_with_any_number_of_pytorchs_threads():
     printed = run(
         """
+        from rnn_torch import private
+        assert private.openmp() is not None  # without it there is one thread, whatever is asked for
         for threads in (1, 2, 3, 5, 1):
             torch.set_num_threads(threads)
             print(digest())

@@ -58,9 +58,8 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     void pack(int64_t block, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
         const int64_t first = block * width, units = std::min(width, H - first), row = gates.count * width;
         if (units < width) std::fill(to, to + inputs * row, T(0));
-        for (int g = 0; g < gates.count; ++g) {
+        for (int g = 0; g < gates.count; ++g)
             RNN_LEVEL::pack(this->weights(from, gates.first + g, first), from.unit, from.input, units, inputs, to + g * width, row);
-        }
     }
 
     // The two biases of a gate are added, but for those of the GRU's ñ, of which the recurrent one is q's.

@@ -87,6 +87,8 @@ def kept(name: str, key: Sequence[str], make: Callable[[Path, list[str]], None])
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}-{_digest(*key, *compiler, version, platform.machine())}.so"
+        if path.exists():  # also where nothing may be written
+            return path
         with _locked(path.with_suffix(".lock")):
             if not path.exists():
                 log.warning("compiling the kernels, once for this machine, which takes up to a minute: %s", path)

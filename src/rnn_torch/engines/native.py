@@ -109,7 +109,7 @@ class _Given:
 
     Attributes:
         call: the call.
-        alive: the tensors whose addresses it has.
+        alive: what its addresses are of.
     """
 
     def __init__(
@@ -117,7 +117,6 @@ class _Given:
     ) -> None:
         W, R, *biases = weights
         self.alive: list[Any] = []
-        self.packed = sizes is not None
         steps = x.size(0) if sizes is None else len(sizes)
         self.call = Call.of(
             _kernel(recurrence),
