@@ -13,10 +13,10 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
     using Base::at, Base::before, Base::blocks, Base::call, Base::columns, Base::G, Base::H, Base::I, Base::of_x, Base::S, Base::size, Base::start,
         Base::tile, Base::U, Base::width, Base::zeros;
     static constexpr int64_t chunk_rows = 512;
-    static constexpr int at_once = panels_at_once<2>;
+    static constexpr int at_once = blocks_at_once<2>;
     // Of the weights' gradients: units in a tile, so that none are left over, and rows whose ∂L/∂a_t of a block stay in the nearest cache.
-    static constexpr int group = RNN_REGISTERS == 32 ? 8 : 4;
-    static constexpr int64_t near_rows = (16 << 10) / (G * width * sizeof(T));
+    static constexpr int group = RNN_REGISTERS == 32 ? 8 : 6;
+    static constexpr int64_t near_rows = (32 << 10) / (G * width * sizeof(T));
 
     // Columns are those of x, of h_{t−1} and, where it is reset before, of r_t ⊙ h_{t−1}: so many blocks of them.
     const int64_t of_h = parts(H, columns), of_reset = Cell::resets_before ? of_h : 0;
@@ -142,7 +142,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         const int64_t block = unit / width, u = unit % width;
         Vector<T> a[G] = {}, d_gates[G], d_c_t = {}, c_before = {}, c_t = {};
         if (Cell::keeps_gates)
-            for (int g = 0; g < G; ++g) a[g] = load(gates.at(block, start[t] + i, g) + u);
+            UNROLLED for (int g = 0; g < G; ++g) a[g] = load(gates.at(block, start[t] + i, g) + u);
         T* at_d_h = d_h + i * of_h * columns + unit;
         Vector<T> d_h_t = load(at_d_h);
         if (call.d_history[0].data) d_h_t += load(at(call.d_history[0], t, i) + unit, count);
@@ -154,7 +154,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         }
         const Vector<T> h_before = load(before(0, t, i) + unit, count), h_t = load(at(call.history[0], t, i) + unit, count);
         Cell::retreat(a, h_before, h_t, c_before, c_t, d_h_t, d_c_t, d_gates);
-        for (int g = 0; g < G; ++g) store(d_a.at(block, row + i, g) + u, first<T>(d_gates[g], count));
+        UNROLLED for (int g = 0; g < G; ++g) store(d_a.at(block, row + i, g) + u, first<T>(d_gates[g], count));
         for (int64_t v = u + V<T>; count <= V<T> && v < width; v += V<T>)  // units that a last block of several vectors has not
             for (int g = 0; g < G; ++g) store(d_a.at(block, row + i, g) + v, Vector<T>{});
         store(at_d_h, first<T>(d_h_t, count));
@@ -228,7 +228,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
     void add_gradients(const Member& member, const Panels& d_a, int64_t rows, bool first_chunk) {
         member.share(panels * blocks, [&](int64_t task, int64_t stop) {
             for (; task < stop; ++task) {
-                const int64_t panel = task / blocks, block = task % blocks;
+                const int64_t panel = task % panels, block = task / panels;
                 if (!(panel < of_x ? call.d_W : call.d_R).data) continue;
                 const Gates those = gates_of(panel);
                 T* chunk = of_chunk + member.id * G * width * columns;

@@ -56,10 +56,12 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     }
 
     void pack(int64_t block, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
-        const int64_t first = block * width, units = std::min(width, H - first), row = gates.count * width;
-        if (units < width) std::fill(to, to + inputs * row, T(0));
+        const int64_t first = block * width, units = std::min(width, H - first), those = vectors_of_tile(gates.count * U) / U;
+        const int64_t row = those * width;
+        if (units < width) std::fill(to, to + inputs * gates.count * width, T(0));
         for (int g = 0; g < gates.count; ++g)
-            RNN_LEVEL::pack(this->weights(from, gates.first + g, first), from.unit, from.input, units, inputs, to + g * width, row);
+            RNN_LEVEL::pack(this->weights(from, gates.first + g, first), from.unit, from.input, units, inputs,
+                            to + g / those * inputs * row + g % those * width, row);
     }
 
     // The two biases of a gate are added, but for those of the GRU's ñ, of which the recurrent one is q's.
@@ -77,10 +79,11 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     void project(const Member& member, const Panels& a, int64_t offset, int64_t t, int64_t stop) {
         constexpr int N = X * U;
         const int64_t first_row = start[t], rows = start[stop] - first_row;
-        this->share_rows(member, blocks, rows, rows_of_tile<N>, [&](int64_t block, int64_t, int64_t first, int64_t last) {
+        this->share_rows(member, blocks, rows, rows_of_block<N>, [&](int64_t block, int64_t, int64_t first, int64_t last) {
             const T* bias = b + block * G * width;
             int64_t step = t;  // of the row that was asked for last
             const auto x = [&](int64_t i) -> const T* {
+                if (first_row + i < start[step]) step = t;
                 while (first_row + i >= start[step + 1]) ++step;
                 return at(call.x, step, first_row + i - start[step]);
             };
@@ -88,10 +91,10 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
             const T* bias_of_input = bias + Cell::of_input.first * width;
             if (W_as_it_is) {
                 for (int64_t i = first; i < last; ++i) std::copy_n(bias_of_input, N * V<T>, sums(i));
-                add_dots(call.W, Cell::of_input, I, block, first, last, [&](int64_t i) { return step = t, x(i); }, sums);
+                add_dots(call.W, Cell::of_input, I, block, first, last, x, sums);
             } else
-                add_products<N, rows_of_tile<N>>(
-                    first, last, Walk{1, I, 0, 1}, static_cast<const T*>(W + block * I * N * V<T>), x,
+                add_products_of_block<N>(
+                    first, last, I, static_cast<const T*>(W + block * I * N * V<T>), x,
                     [&](int64_t) -> const T* { return bias_of_input; }, sums);
             if constexpr (Cell::of_input.first > 0)
                 for (int64_t i = first; i < last; ++i)
@@ -104,36 +107,34 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     void advance(const Member& member, const Panels& a, int64_t row, int64_t t) {
         add_recurrent<Cell::of_state.first, S>(
             member, a, row, t, R, [&](int64_t i) { return before(0, t, i); },
-            [&](int64_t block, int64_t i) {
-                if constexpr (Cell::resets_before) advance_half(a, block, row, t, i);
-                else advance(a, block, row, t, i);
+            [&](int64_t block, int64_t first, int64_t last) {
+                if constexpr (Cell::resets_before) reset_rows(a, block, row, t, first, last);
+                else advance(a, block, row, t, first, last);
             });
         if constexpr (Cell::resets_before)
             add_recurrent<Cell::of_reset.first, 1>(
                 member, a, row, t, R_reset, [&](int64_t i) -> const T* { return reset + i * H; },
-                [&](int64_t block, int64_t i) { advance(a, block, row, t, i); });
+                [&](int64_t block, int64_t first, int64_t last) { advance(a, block, row, t, first, last); });
     }
 
     // a += R h for all sequences, h being what `row_of` says; then whatever follows.
     template <int first_gate, int count, class Row, class Then>
     void add_recurrent(const Member& member, const Panels& a, int64_t row, int64_t t, const Buffer<T>& R, Row row_of, Then then) {
-        constexpr int N = count * U;
-        constexpr int at_once = panels_at_once<N>;
+        constexpr int N = count * U, n = vectors_of_tile(N), at_once = blocks_at_once<N>;
         this->template share_rows<at_once>(
-            member, blocks, size(t), rows_of_tile<N>, [&](int64_t block, int64_t several, int64_t first, int64_t last) {
-                const Walk walk{1, H, 0, 1};
-                const T* panel = R + block * H * N * V<T>;
+            member, blocks, size(t), rows_of_block<N>, [&](int64_t block, int64_t several, int64_t first, int64_t last) {
+                const T* panels = R + block * H * N * V<T>;
                 const auto sums = [&](int64_t i) { return a.at(block, row + i, first_gate); };
                 if (R_as_it_is)
                     for (int64_t each = block; each < block + several; ++each)
                         add_dots(call.R, Gates{first_gate, count}, H, each, first, last, row_of,
                                  [&](int64_t i) { return a.at(each, row + i, first_gate); });
                 else if (several > 1)
-                    add_products_of_one<at_once, N>(row_of(0), walk, panel, H * N * V<T>,
-                                                    [&](int p) { return a.at(block + p, row, first_gate); });
-                else add_products<N, rows_of_tile<N>>(first, last, walk, panel, row_of, sums, sums);
-                for (int64_t each = block; each < block + several; ++each)
-                    for (int64_t i = first; i < last; ++i) then(each, i);
+                    add_products_of_one<at_once * N / n, n>(row_of(0), Walk{1, H, 0, 1}, panels, H * n * V<T>, [&](int p) {
+                        return a.at(block + p * n / N, row, first_gate) + p * n % N * V<T>;
+                    });
+                else add_products_of_block<N>(first, last, H, panels, row_of, sums, sums);
+                for (int64_t each = block; each < block + several; ++each) then(each, first, last);
             });
         member.wait();
     }
@@ -145,48 +146,67 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
             for (int u = 0; u < U; ++u) {
                 const int64_t unit = block * width + u * V<T>, units = std::min(V<T>, H - unit);
                 if (units > 0)
-                    RNN_LEVEL::add_dots<4>(first, last, inputs, this->weights(W, gates.first + g, unit), W.unit, units, row,
+                    RNN_LEVEL::add_dots<rows_of_dots>(first, last, inputs, this->weights(W, gates.first + g, unit), W.unit, units, row,
                                            [&](int64_t i) { return to(i) + g * width + u * V<T>; });
             }
     }
 
-    static void load_gates(Vector<T> (&gates)[G], const T* from, int u) {
-        for (int g = 0; g < G; ++g) gates[g] = load(from + g * width + u * V<T>);
+    INLINED void load_gates(Vector<T> (&gates)[G], const T* from, int u) {
+        UNROLLED for (int g = 0; g < G; ++g) gates[g] = load(from + g * width + u * V<T>);
     }
 
-    void advance(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t i) {
+    template <Gates those> INLINED void store_gates(const Vector<T> (&gates)[G], T* to, int u) {
+        UNROLLED for (int g = those.first; g < those.first + those.count; ++g) store(to + g * width + u * V<T>, gates[g]);
+    }
+
+    // The gates, and from them the states after step t, of some rows of a block: `row` is the step's first.
+    void advance(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t first, int64_t last) {
+        if constexpr (G > 1)
+            for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { open(a.at(block, row + i), block, t, i, unit, u); });
+        for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { advance(a.at(block, row + i), block, t, i, unit, u); });
+    }
+
+    // Calls `work(first unit, which vector of the block)`.
+    template <class Work> void each_vector(int64_t block, Work work) const {
+        for (int u = 0; u < U; ++u)
+            if (const int64_t unit = block * width + u * V<T>; unit < H) work(unit, u);
+    }
+
+    void open(T* at_a, int64_t block, int64_t t, int64_t i, int64_t unit, int u) {
+        Vector<T> gates[G], c_t = {};
+        load_gates(gates, at_a, u);
+        if constexpr (Cell::states > 1) c_t = t > 0 ? load(c_of(block, i)) : load(before(1, 0, i) + unit, H - unit);
+        Cell::open(gates, c_t);
+        store_gates<Gates{0, G}>(gates, at_a, u);
+        if constexpr (Cell::states > 1) store(c_of(block, i), c_t);
+    }
+
+    void advance(T* at_a, int64_t block, int64_t t, int64_t i, int64_t unit, int u) {
         const bool last = i >= size(t + 1);
-        for (int u = 0; u < U; ++u) {
-            const int64_t unit = block * width + u * V<T>, count = H - unit;
-            if (count <= 0) break;
-            T* at_a = a.at(block, row + i);
-            Vector<T> gates[G], c_t = {};
-            load_gates(gates, at_a, u);
-            if constexpr (Cell::states > 1)
-                c_t = t > 0 ? load(c_of(block, i)) : load(before(1, 0, i) + unit, count);
-            const Vector<T> h_t = Cell::advance(gates, load(before(0, t, i) + unit, count), c_t);
-            if (keep && Cell::keeps_gates)
-                for (int g = 0; g < G; ++g) store(at_a + g * width + u * V<T>, gates[g]);
-            store(at(call.history[0], t, i) + unit, h_t, count);
-            if (last) store(at(call.final[0], i) + unit, h_t, count);
-            if constexpr (Cell::states > 1) {
-                store(c_of(block, i), c_t);
-                if (call.history[1].data) store(at(call.history[1], t, i) + unit, c_t, count);
-                if (last) store(at(call.final[1], i) + unit, c_t, count);
-            }
+        const int64_t count = H - unit;
+        Vector<T> gates[G], c_t = {};
+        load_gates(gates, at_a, u);
+        if constexpr (Cell::states > 1) c_t = load(c_of(block, i));
+        const Vector<T> h_t = Cell::advance(gates, load(before(0, t, i) + unit, count), c_t);
+        if (keep) store_gates<Cell::late>(gates, at_a, u);
+        store(at(call.history[0], t, i) + unit, h_t, count);
+        if (last) store(at(call.final[0], i) + unit, h_t, count);
+        if constexpr (Cell::states > 1) {
+            if (call.history[1].data) store(at(call.history[1], t, i) + unit, c_t, count);
+            if (last) store(at(call.final[1], i) + unit, c_t, count);
         }
     }
 
-    void advance_half(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t i) {
+    void reset_rows(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t first, int64_t last) {
         if constexpr (Cell::resets_before)
-            for (int u = 0; u < U; ++u) {
-                const int64_t unit = block * width + u * V<T>, count = H - unit;
-                if (count <= 0) break;
-                Vector<T> gates[G];
-                load_gates(gates, a.at(block, row + i), u);
-                store(reset + i * H + unit, Cell::reset(gates, load(before(0, t, i) + unit, count)), count);
-                store(a.at(block, row + i) + u * V<T>, gates[0]);
-            }
+            for (int64_t i = first; i < last; ++i)
+                each_vector(block, [&](int64_t unit, int u) {
+                    T* at_a = a.at(block, row + i);
+                    Vector<T> gates[G];
+                    load_gates(gates, at_a, u);
+                    store(reset + i * H + unit, Cell::reset(gates, load(before(0, t, i) + unit, H - unit)), H - unit);
+                    store_gates<Gates{0, 1}>(gates, at_a, u);
+                });
     }
 
     T* c_of(int64_t block, int64_t i) { return c + (block * call.batch + i) * width; }

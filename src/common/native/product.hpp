@@ -83,8 +83,23 @@ inline void add_products(int64_t first, int64_t stop, const Walk& walk, const T*
     }
 }
 
-// How many panels a single row is multiplied by at once: the N sums of one would wait for each other.
-template <int N> constexpr int panels_at_once = 8 / N;
+// How many of the N vectors of a block a tile has. Sixteen registers have room for all four of only three rows, for which a panel
+// would be read twice as often as in two panels of two.
+constexpr int vectors_of_tile(int N) { return N == 4 && RNN_REGISTERS == 16 ? 2 : N; }
+template <int N> constexpr int rows_of_block = rows_of_tile<vectors_of_tile(N)>;
+
+// The same for all N vectors of a block, whose panels stand one after the other.
+template <int N, class T, class Row, class From, class To>
+inline void add_products_of_block(int64_t first, int64_t stop, int64_t inputs, const T* panels, Row row, From from, To to) {
+    constexpr int n = vectors_of_tile(N);
+    for (int v = 0; v < N; v += n)
+        add_products<n, rows_of_block<N>>(
+            first, stop, Walk{1, inputs, 0, 1}, panels + v * inputs * V<T>, row, [&](int64_t i) -> const T* { return from(i) + v * V<T>; },
+            [&](int64_t i) { return to(i) + v * V<T>; });
+}
+
+// How many blocks of N vectors a single row is multiplied by at once: the sums of one would wait for each other.
+template <int N> constexpr int blocks_at_once = 8 / N;
 
 // to(p) = from(p) + Σ_k row[k] panel_p[k] for so many panels, `apart` numbers from one to the next.
 template <int P, int N, class T, class To>
@@ -133,6 +148,9 @@ __attribute__((noinline)) void add_dots(const T* const* rows, int64_t length, co
     }
 }
 
+// So many rows at once leave registers for the weights of four units.
+constexpr int rows_of_dots = RNN_REGISTERS == 32 ? 4 : 3;
+
 // The same for the rows from `first` to `stop`.
 template <int M, class T, class Row, class To>
 inline void add_dots(int64_t first, int64_t stop, int64_t length, const T* W, int64_t unit, int64_t units, Row row, To to) {
@@ -143,7 +161,7 @@ inline void add_dots(int64_t first, int64_t stop, int64_t length, const T* W, in
         add_dots<M>(rows, length, W, unit, units, tos);
     }
     if constexpr (M > 1)
-        if (first < stop) add_dots<M / 2>(first, stop, length, W, unit, units, row, to);
+        if (first < stop) add_dots<M - 1>(first, stop, length, W, unit, units, row, to);
 }
 
 // to[k] += Σ_u row[u] W[u * unit + k] for so many columns k.

@@ -112,7 +112,7 @@ template <> struct Constants<double> {
     static constexpr double nothing = 746.0, saturated = 80.0;
 };
 
-template <class T> inline Exponential<T> exponential(Vector<T> x) {
+template <class T> __attribute__((always_inline)) inline Exponential<T> exponential(Vector<T> x) {
     using C = Constants<T>;
     // Adding 1.5 · 2^mantissa rounds to an integer, which then stands in the low bits.
     const Vector<T> shifted = x * T(1.4426950408889634) + C::round;
@@ -131,7 +131,7 @@ template <class T> inline Vector<T> power_of_two(Integers<T> n) {
 }
 
 // σ(x) = 1 / (1 + e^−|x|), or of a negative x e^−|x| / (1 + e^−|x|).
-template <class T> inline Vector<T> sigmoid(Vector<T> x) {
+template <class T> __attribute__((always_inline)) inline Vector<T> sigmoid(Vector<T> x) {
     Vector<T> a = absolute<T>(x);
     a = a > Constants<T>::nothing ? fill(Constants<T>::nothing) : a;  // and NaN stays
     const Exponential<T> e = exponential<T>(-a);
@@ -141,7 +141,7 @@ template <class T> inline Vector<T> sigmoid(Vector<T> x) {
 }
 
 // tanh(x) = ±(1 − e^−2|x|) / (1 + e^−2|x|), with e^−2|x| − 1 = 2^n p + (2^n − 1), which is right to rounding near 0 too.
-template <class T> inline Vector<T> tanh(Vector<T> x) {
+template <class T> __attribute__((always_inline)) inline Vector<T> tanh(Vector<T> x) {
     Vector<T> a = 2 * absolute<T>(x);
     a = a > Constants<T>::saturated ? fill(Constants<T>::saturated) : a;
     const Exponential<T> e = exponential<T>(-a);
