@@ -119,26 +119,26 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
         sequences = self.cell.drop_inputs(sequences, training)
         recurrence = self.cell.recurrence(sequences[:, 0], initial_state[0], training)
         sequences, state, mask = self._broadcast(sequences, initial_state, mask)
-        x, valid = self._time_major(sequences), None if mask is None else self._time_major(mask)
+        if self.go_backwards:
+            sequences, mask = (None if each is None else tf.reverse(each, [1]) for each in (sequences, mask))
         history, final = unroll.unroll(
             self.engine,
             recurrence,
             self.cell.packed(),
-            x,
+            sequences,
             state,
-            valid,
+            mask,
             self.return_all_states,
             self.unroll,
             getattr(self, "use_cudnn", "auto"),
         )
         outputs = history[0]
-        if valid is not None:
-            output_valid = valid if self.zero_output_for_mask else tf.cumsum(tf.cast(valid, tf.int32)) > 0
+        if mask is not None:
+            output_valid = mask if self.zero_output_for_mask else tf.cumsum(tf.cast(mask, tf.int32), 1) > 0
             outputs = tf.where(output_valid, outputs, tf.zeros_like(outputs))
         # In the order of the input: so does `keras.layers.Bidirectional` place the outputs.
-        history = tuple(tf.reverse(states, [0]) for states in history) if self.go_backwards else history
-        every = [tf.transpose(states, (1, 0, 2)) for states in history if self.return_all_states]
-        return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [*final, *every]
+        history = tuple(tf.reverse(states, [1]) for states in history) if self.go_backwards else history
+        return outputs[:, -1], outputs, [*final, *(history if self.return_all_states else ())]
 
     def explain(self, sequences: Tensor, mask: Any = None, training: bool | None = False) -> unroll.Choice:
         """Which engine runs a call, and why not those that were asked before it.
@@ -189,11 +189,6 @@ class Layer(keras.layers.RNN):  # type: ignore[misc]
             tuple(broadcast(each, [batch, self.units]) for each in state),
             None if mask is None else broadcast(mask, [batch, *sizes(mask)[1:]]),
         )
-
-    def _time_major(self, batch_major: Tensor) -> Tensor:
-        """`(batch, time, …)` as `(time, batch, …)`, from the last step to the first if `go_backwards`."""
-        time_major = tf.transpose(batch_major, (1, 0, 2))
-        return tf.reverse(time_major, [0]) if self.go_backwards else time_major
 
     def call(
         self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool | None = False

@@ -40,15 +40,17 @@ struct Kernels {
 } kernels = {};
 
 // Threads of TensorFlow's pool for one call. A pool does not promise that all work at once, and a call's members wait for each
-// other: so whoever has come in time is a member, and who comes later goes away again, as does who is woken on the caller's
-// processor, of which two cannot use more than one.
+// other: so whoever has come in time is a member, and who comes later goes away again. Who is woken on the caller's processor, of
+// which two cannot use more than one, moves to another.
 class Team {
   public:
     static void parallel(void (*body)(void*), void* context, unsigned threads, unsigned) {
         auto gate = std::make_shared<Gate>();
         for (unsigned i = 1; i < threads; ++i)
             pool->Schedule([gate, body, context] {
-                const int number = processor() != gate->processor || gate->processor < 0 ? gate->enter() : 0;
+                if (!gate->open()) return;
+                const Elsewhere elsewhere(gate->processor);
+                const int number = elsewhere.is_true() ? gate->enter() : 0;
                 if (number == 0) return;
                 while ((count = gate->count.load(std::memory_order_acquire)) == 0) std::this_thread::yield();
                 id = number;
@@ -56,7 +58,7 @@ class Team {
                 gate->left.fetch_add(1, std::memory_order_release);
             });
         const auto until = std::chrono::steady_clock::now() + patience;
-        while (gate->arrived() < static_cast<int>(threads) && std::chrono::steady_clock::now() < until) {}
+        while (gate->arrived() < static_cast<int>(threads) && std::chrono::steady_clock::now() < until) std::this_thread::yield();
         id = 0, count = gate->close();
         const int members = count;
         gate->count.store(members, std::memory_order_release);
@@ -78,12 +80,39 @@ class Team {
 #endif
     }
 
+    // While it lives this thread is not on the processor that is named, if that could be brought about.
+    class Elsewhere {
+      public:
+        explicit Elsewhere(int number) : there_(processor() >= 0 && processor() == number) {
+#if defined(__linux__)
+            if (!there_ || sched_getaffinity(0, sizeof before_, &before_) != 0) return;
+            cpu_set_t others = before_;
+            CPU_CLR(number, &others);
+            moved_ = CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0;
+#endif
+        }
+        ~Elsewhere() {
+#if defined(__linux__)
+            if (moved_) sched_setaffinity(0, sizeof before_, &before_);
+#endif
+        }
+        bool is_true() const { return !there_ || moved_; }
+
+      private:
+        const bool there_;
+        bool moved_ = false;
+#if defined(__linux__)
+        cpu_set_t before_;
+#endif
+    };
+
     struct Gate {
         static constexpr int closed = 1 << 20;
         std::atomic<int> state{1};  // how many have come, the caller first
         std::atomic<int> count{0}, left{0};
         const int processor = Team::processor();  // the caller's
 
+        bool open() const { return state.load() < closed; }
         int enter() {
             int now = state.load();
             while (now < closed)
@@ -102,13 +131,15 @@ thread_local int Team::count = 1;
 
 const rnn_host host = {Team::parallel, [] { return Team::id; }, [] { return Team::count; }};
 
-// What all three operations are given: x (time, batch, input), the state, each (batch, hidden), the weights as Keras packs them, and
-// how many steps each sequence has, (batch,), or nothing. All else is checked against them.
+// What all three operations are given: x (time, batch, input) or, batch major, (batch, time, input), as are histories then; the
+// state, each (batch, hidden); the weights as Keras packs them; and how many steps each sequence has, (batch,), or nothing. All else
+// is checked against them.
 class Operation : public tensorflow::OpKernel {
   public:
     explicit Operation(OpKernelConstruction* context) : OpKernel(context) {
         OP_REQUIRES_OK(context, context->GetAttr("kernel", &kernel_));
         OP_REQUIRES_OK(context, context->GetAttr("places", &places_));
+        OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
         OP_REQUIRES(context, kernels.forward != nullptr, absl::FailedPreconditionError("the library of kernels is not attached"));
         OP_REQUIRES(context, kernel_ >= RNN_SIMPLE_TANH && kernel_ <= RNN_GRU_V3, invalid("kernel: there is no ", kernel_));
         const int gates = kernel_ <= RNN_SIMPLE_RELU ? 1 : kernel_ == RNN_LSTM ? 4 : 3;
@@ -124,16 +155,15 @@ class Operation : public tensorflow::OpKernel {
         std::vector<int64_t> sizes, order;
         OpInputList state, weights, lengths;
 
-        TensorShape history() const { return {call.steps, call.batch, call.hidden}; }
         TensorShape final() const { return {call.batch, call.hidden}; }
         // Sets to zero what stands behind the end of each sequence.
-        void clear_padding(Tensor* data) const {
+        void clear_padding(const rnn_rows& rows, int64_t numbers) const {
             if (lengths.size() == 0) return;
             const auto length = lengths[0].vec<int64_t>();
-            const int64_t row = data->NumElements() ? data->dim_size(2) * call.bytes : 0;
-            char* bytes = static_cast<char*>(data->data());
+            char* bytes = static_cast<char*>(rows.data);
             for (int64_t b = 0; b < call.batch; ++b)
-                for (int64_t t = length(b); t < call.steps; ++t) std::memset(bytes + (t * call.batch + b) * row, 0, row);
+                for (int64_t t = length(b); t < call.steps; ++t)
+                    std::memset(bytes + (t * rows.step + b * rows.row) * call.bytes, 0, numbers * call.bytes);
         }
     };
 
@@ -143,11 +173,11 @@ class Operation : public tensorflow::OpKernel {
         TF_RETURN_IF_ERROR(context->input_list("weights", &given->weights));
         TF_RETURN_IF_ERROR(context->input_list("lengths", &given->lengths));
         const OpInputList &state = given->state, &weights = given->weights;
-        if (x.dims() != 3) return invalid("x should be (time, batch, input), got ", x.shape().DebugString());
+        if (x.dims() != 3) return invalid("x should have three axes, got ", x.shape().DebugString());
         rnn_call& call = given->call;
         const int64_t rows = places_.size();
         call.cell = kernel_, call.bytes = x.dtype() == tensorflow::DT_DOUBLE ? 8 : 4;
-        call.steps = x.dim_size(0), call.batch = x.dim_size(1), call.input = x.dim_size(2);
+        call.steps = x.dim_size(batch_major_), call.batch = x.dim_size(!batch_major_), call.input = x.dim_size(2);
         if (state.size() != (kernel_ == RNN_LSTM ? 2 : 1) || state[0].dims() != 2)
             return invalid("state should be a (batch, hidden) for each of the cell's states");
         call.hidden = state[0].dim_size(1);
@@ -177,9 +207,14 @@ class Operation : public tensorflow::OpKernel {
         return absl::OkStatus();
     }
 
-    static rnn_rows sequence(const Tensor& tensor) {
+    rnn_rows sequence(const Tensor& tensor) const {
         const int64_t row = tensor.dim_size(tensor.dims() - 1);
-        return {tensor.data(), tensor.dims() == 3 ? tensor.dim_size(1) * row : 0, row};
+        if (tensor.dims() == 2) return {tensor.data(), 0, row};
+        const int64_t slice = tensor.dim_size(1) * row;
+        return {tensor.data(), batch_major_ ? row : slice, batch_major_ ? slice : row};
+    }
+    TensorShape history(const rnn_call& call) const {
+        return batch_major_ ? TensorShape({call.batch, call.steps, call.hidden}) : TensorShape({call.steps, call.batch, call.hidden});
     }
     static rnn_matrix matrix(const Tensor& tensor) { return {tensor.data(), 1, tensor.dim_size(1)}; }
 
@@ -190,9 +225,19 @@ class Operation : public tensorflow::OpKernel {
     }
 
     // Gates, or their gradients, as bytes: they are for the kernels alone.
-    TensorShape gates(const rnn_call& call) const {
+    int64_t gates(const rnn_call& call) const {
         const int64_t units = kernels.units(kernel_, call.bytes), rows = call.steps * call.batch;
-        return {(call.hidden + units - 1) / units * (rows | 1) * kernels.gates(kernel_) * units * call.bytes};
+        return (call.hidden + units - 1) / units * (rows | 1) * kernels.gates(kernel_) * units * call.bytes;
+    }
+
+    // What is kept for the backward pass as bytes: the gates, and behind them those states of every step of which there is no history.
+    TensorShape kept(const rnn_call& call, int histories, int states) const {
+        return {(kernels.keeps(kernel_) ? gates(call) : 0) + (states - histories) * call.steps * call.batch * call.hidden * call.bytes};
+    }
+    void attach(const Tensor& kept, int histories, int states, rnn_call& call) const {
+        if (kernels.keeps(kernel_)) call.gates = kept.data();
+        if (histories < states)
+            call.history[1] = {static_cast<char*>(kept.data()) + gates(call), call.batch * call.hidden, call.hidden};
     }
 
     static void run(OpKernelContext* context, int (*function)(const rnn_call*), const rnn_call& call) {
@@ -200,6 +245,7 @@ class Operation : public tensorflow::OpKernel {
     }
 
     int32_t kernel_;
+    bool batch_major_;
 
   private:
     // The longest sequence first, and how many have each step.
@@ -244,17 +290,16 @@ class Forward : public Operation {
         OP_REQUIRES_OK(context, take(context, &given));
         rnn_call& call = given.call;
         const int states = given.state.size();
-        OP_REQUIRES(context, histories_ == states || (histories_ == 1 && !keep_),
-                    invalid("histories should be ", states, " to keep the gates, got ", histories_));
+        OP_REQUIRES(context, histories_ <= states, invalid("histories should be at most ", states, ", got ", histories_));
         OpOutputList history, final;
         OP_REQUIRES_OK(context, context->output_list("history", &history));
         OP_REQUIRES_OK(context, context->output_list("final", &final));
         for (int i = 0; i < states; ++i) {
             Tensor *each = nullptr, *last = nullptr;
             if (i < histories_) {
-                OP_REQUIRES_OK(context, history.allocate(i, given.history(), &each));
-                given.clear_padding(each);
+                OP_REQUIRES_OK(context, history.allocate(i, Operation::history(call), &each));
                 call.history[i] = sequence(*each);
+                given.clear_padding(call.history[i], call.hidden);
             }
             OP_REQUIRES_OK(context, final.allocate(i, given.final(), &last));
             if (given.lengths.size() || call.steps == 0)  // of a sequence without a step the final state is the initial one
@@ -262,9 +307,9 @@ class Forward : public Operation {
             call.final[i] = sequence(*last);
         }
         Tensor* kept = nullptr;
-        const bool keeps = keep_ && kernels.keeps(kernel_);
-        OP_REQUIRES_OK(context, context->allocate_output(histories_ + states, keeps ? gates(call) : TensorShape({0}), &kept));
-        call.gates = keeps ? kept->data() : nullptr;
+        const TensorShape shape = keep_ ? this->kept(call, histories_, states) : TensorShape({0});
+        OP_REQUIRES_OK(context, context->allocate_output(histories_ + states, shape, &kept));
+        if (keep_) attach(*kept, histories_, states, call);
         run(context, kernels.forward, call);
     }
 
@@ -286,23 +331,23 @@ class Backward : public Operation {
         OP_REQUIRES_OK(context, context->input_list("history", &history));
         OP_REQUIRES_OK(context, context->input_list("d_history", &d_history));
         OP_REQUIRES_OK(context, context->input_list("d_final", &d_final));
-        OP_REQUIRES(context, history.size() == states && d_final.size() == states && d_history.size() <= states,
-                    invalid("history, d_history and d_final should be one for each state"));
-        OP_REQUIRES_OK(context, expect("history", history, given.history()));
-        OP_REQUIRES_OK(context, expect("d_history", d_history, given.history()));
+        const int histories = history.size();
+        OP_REQUIRES(context, histories <= states, invalid("histories should be at most ", states, ", got ", histories));
+        OP_REQUIRES_OK(context, expect("history", history, Operation::history(call)));
+        OP_REQUIRES_OK(context, expect("d_history", d_history, Operation::history(call)));
         OP_REQUIRES_OK(context, expect("d_final", d_final, given.final()));
         const Tensor* kept = nullptr;
-        OP_REQUIRES_OK(context, context->input("gates", &kept));
-        const bool keeps = kernels.keeps(kernel_);
-        OP_REQUIRES_OK(context, expect("gates", *kept, keeps ? gates(call) : TensorShape({0})));
-        call.gates = keeps ? kept->data() : nullptr;
+        OP_REQUIRES_OK(context, context->input("kept", &kept));
+        OP_REQUIRES_OK(context, expect("kept", *kept, this->kept(call, histories, states)));
+        attach(*kept, histories, states, call);
 
-        // In the place of the gates, if they are not needed again.
+        // In the place of what was kept, if that is not needed again.
         Tensor* d_gates = nullptr;
         int place = -1;
-        std::vector<int> candidates;
-        if (keeps && kernel_ != RNN_GRU_V3) candidates = {context->num_inputs() - 1};
-        OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(candidates, 0, gates(call), &d_gates, &place));
+        const bool in_place = kernels.keeps(kernel_) && kernel_ != RNN_GRU_V3;
+        OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(
+                                    in_place ? std::vector<int>{context->num_inputs() - 1} : std::vector<int>{}, 0,
+                                    in_place ? kept->shape() : TensorShape({gates(call)}), &d_gates, &place));
         call.d_gates = d_gates->data();
 
         OpOutputList d_state, d_weights;
@@ -311,8 +356,7 @@ class Backward : public Operation {
         for (int i = 0; i < states; ++i) {
             Tensor* d = nullptr;
             OP_REQUIRES_OK(context, d_state.allocate(i, given.final(), &d));
-            call.history[i] = sequence(history[i]);
-            if (i < d_history.size()) call.d_history[i] = sequence(d_history[i]);
+            if (i < histories) call.history[i] = sequence(history[i]), call.d_history[i] = sequence(d_history[i]);
             call.d_final[i] = sequence(d_final[i]);
             call.d_state[i] = sequence(*d);
         }
@@ -333,12 +377,13 @@ class InputGradient : public Operation {
         OP_REQUIRES_OK(context, take(context, &given));
         const Tensor* d_gates = nullptr;
         OP_REQUIRES_OK(context, context->input("d_gates", &d_gates));
-        OP_REQUIRES_OK(context, expect("d_gates", *d_gates, gates(given.call)));
+        OP_REQUIRES(context, d_gates->NumElements() >= gates(given.call),
+                    invalid("d_gates should have ", gates(given.call), " bytes, got ", d_gates->NumElements()));
         Tensor* d_x = nullptr;
         OP_REQUIRES_OK(context, context->allocate_output(0, context->input(0).shape(), &d_x));
-        given.clear_padding(d_x);
         given.call.d_gates = d_gates->data();
         given.call.d_x = sequence(*d_x);
+        given.clear_padding(given.call.d_x, given.call.input);
         run(context, kernels.input_gradient, given.call);
     }
 };
@@ -349,14 +394,17 @@ using tensorflow::shape_inference::ShapeHandle;
 
 absl::Status shapes_forward(InferenceContext* c) {
     int states, histories;
+    bool batch_major;
+    TF_RETURN_IF_ERROR(c->GetAttr("batch_major", &batch_major));
     TF_RETURN_IF_ERROR(c->GetAttr("states", &states));
     TF_RETURN_IF_ERROR(c->GetAttr("histories", &histories));
     ShapeHandle x, h;
     TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
     TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &h));
     DimensionHandle batch;
-    TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, 1), c->Dim(h, 0), &batch));
-    for (int i = 0; i < histories; ++i) c->set_output(i, c->MakeShape({c->Dim(x, 0), batch, c->Dim(h, 1)}));
+    TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, !batch_major), c->Dim(h, 0), &batch));
+    const DimensionHandle first = batch_major ? batch : c->Dim(x, 0), second = batch_major ? c->Dim(x, 1) : batch;
+    for (int i = 0; i < histories; ++i) c->set_output(i, c->MakeShape({first, second, c->Dim(h, 1)}));
     for (int i = 0; i < states; ++i) c->set_output(histories + i, c->MakeShape({batch, c->Dim(h, 1)}));
     c->set_output(histories + states, c->UnknownShapeOfRank(1));
     return absl::OkStatus();
@@ -386,21 +434,22 @@ absl::Status shapes_input_gradient(InferenceContext* c) {
         .Attr("packed: int >= 2")          \
         .Attr("counted: int >= 0")         \
         .Attr("kernel: int")               \
-        .Attr("places: list(int)")
+        .Attr("places: list(int)")         \
+        .Attr("batch_major: bool")
 
 GIVEN(REGISTER_OP("RnnParity>Forward"))
     .Attr("histories: int >= 1")
     .Attr("keep: bool")
     .Output("history: histories * T")
     .Output("final: states * T")
-    .Output("gates: uint8")
+    .Output("kept: uint8")
     .SetShapeFn(shapes_forward);
 
 GIVEN(REGISTER_OP("RnnParity>Backward"))
-    .Input("history: states * T")
+    .Input("history: histories * T")
     .Input("d_history: histories * T")
     .Input("d_final: states * T")
-    .Input("gates: uint8")
+    .Input("kept: uint8")
     .Attr("histories: int >= 1")
     .Output("d_gates: uint8")
     .Output("d_state: states * T")

@@ -1,5 +1,6 @@
 """The driver: a cell over a sequence, by whichever engine takes the case. All that is not arithmetic is here.
 
+- The order of axes: engines take data step by step.
 - Padding and gaps: the valid steps of each sequence are brought together in front, and the states are spread out again.
 - Automatic differentiation: an engine with a backward pass of its own is one function to it. Second derivatives are those of
   the operations that its two passes consist of.
@@ -15,7 +16,7 @@ import tensorflow as tf
 
 from rnn_common.checks import one_of
 from rnn_tf import call, private
-from rnn_tf.cells.base import Recurrence, State, Tensor, take
+from rnn_tf.cells.base import Recurrence, State, Tensor, swapped, take
 from rnn_tf.engines import ENGINES, Engine, fused, native, order
 
 
@@ -23,40 +24,44 @@ def unroll(
     engine: str,
     recurrence: Recurrence,
     weights: Sequence[Tensor],
-    x: Tensor,
+    sequences: Tensor,
     state: State,
     valid: Tensor | None = None,
     all_states: bool = False,
     unrolled: bool = False,
     use_cudnn: bool | str = "auto",
 ) -> tuple[State, State]:
-    """Run a cell over `x (time, batch, input)`.
+    """Run a cell over `sequences (batch, time, input)`.
 
     Args:
         engine: a name in `rnn_tf.ENGINES`, or `"auto"`; what it does not take `reference` runs.
         recurrence: the cell and its options.
         weights: as Keras packs them.
-        x: the sequences.
+        sequences: what it is run over.
         state: the initial one, a tuple of `(batch, hidden)`.
-        valid: `(time, batch, 1)`, or for each unit `(time, batch, hidden)`: False where a step is skipped and the state stays
+        valid: `(batch, time, 1)`, or for each unit `(batch, time, hidden)`: False where a step is skipped and the state stays
             as it is. Default None.
         all_states: whether an LSTM's every c_t is wanted, too. Default False.
         unrolled: write the loop out in the graph, once a step. Default False.
         use_cudnn: True for the engine `vendor` or an error, False for any other. Default `"auto"`.
 
     Returns:
-        The history, a tuple of every h_t and, with `all_states`, every c_t, each `(time, batch, hidden)`; and the final state.
+        The history, a tuple of every h_t and, with `all_states`, every c_t, each `(batch, time, hidden)`; and the final state.
     """
     weights, state = [tf.convert_to_tensor(weight) for weight in weights], tuple(map(tf.convert_to_tensor, state))
-    name = explain(engine, recurrence, weights, x, state, valid, all_states, use_cudnn).engine
+    name = explain(engine, recurrence, weights, sequences, state, valid, all_states, use_cudnn).engine
     chosen = ENGINES[name]
+    if name == "native" and valid is None:  # the kernels read and write data in either order
+        history, final, _ = native.forward(recurrence, weights, sequences, state, None, all_states, batch_major=True)
+        return history if all_states else history[:1], final
+    x, valid = swapped(sequences), None if valid is None else swapped(valid)
     if name == "reference":
         history, final, _ = chosen.forward(recurrence, weights, x, state, valid, all_states, unrolled)
     elif valid is None:
         history, final = call.run(chosen, recurrence, weights, x, state, all_states, unrolled)
     else:
         history, final = _run_valid(chosen, recurrence, weights, x, state, tf.squeeze(valid, -1), all_states, unrolled)
-    return history if all_states else history[:1], final
+    return tuple(map(swapped, history if all_states else history[:1])), final
 
 
 # Which engine

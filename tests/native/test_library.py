@@ -1,5 +1,6 @@
 """How the kernels are built and found: once, whole or not at all, never at import; and what becomes of layers without them."""
 
+import importlib
 import logging
 import os
 import re
@@ -146,3 +147,15 @@ def test_a_wheel_has_every_package_and_the_sources():
     for name, place in {"rnn_common.native": "src/common/native", "rnn_tf": "src/rnn_tf"}.items():
         sources = {path for path in (ROOT / place).iterdir() if path.suffix in (".h", ".hpp", ".cpp")}
         assert sources == {path for pattern in data[name] for path in (ROOT / place).glob(pattern)}
+
+
+@pytest.mark.parametrize("package", ["rnn_common.native.library", "rnn_tf.operation"])
+def test_where_there_is_a_compiler_it_compiles_them(package):
+    """The other tests of kernels are skipped without them: that must not be for a mistake in their source."""
+    try:
+        library.find_compiler()
+    except library.Unavailable as error:
+        pytest.skip(str(error))
+    if package.startswith("rnn_tf"):
+        pytest.importorskip("tensorflow")
+    assert importlib.import_module(package).absent() is None

@@ -9,6 +9,7 @@ tf = pytest.importorskip("tensorflow")
 import rnn_tf
 from rnn_common.parity.contract import GRADIENT_BOUND, deviation
 from rnn_tf import operation
+from rnn_tf.cells.base import swapped
 from rnn_tf.engines import native
 
 if why := operation.absent():
@@ -42,11 +43,16 @@ def derivatives(layer, x, mask, taped):
     return [*gradients, *outer.gradient(total, sources)]
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["batch major", "masked"])
 @pytest.mark.parametrize("taped", [False, True], ids=["graph", "tapes"])
 @pytest.mark.parametrize(("cell", "options"), [("GRU", {"reset_after": False}), ("LSTM", {}), ("SimpleRNN", {})])
-def test_derivatives(cell, options, taped):
-    """In a graph without a tape nothing is kept for the backward pass, which then runs forward again."""
-    x, mask = draw(3, 4, 2), tf.constant([[True, True, True, True], [True, False, True, False], [False] * 4])
+def test_derivatives(cell, options, taped, masked):
+    """In a graph without a tape nothing is kept for the backward pass, which then runs forward again.
+
+    Data with a mask come with the time first, others as they are.
+    """
+    mask = tf.constant([[True, True, True, True], [True, False, True, False], [False] * 4])
+    x, mask = draw(3, 4, 2), mask if masked else None
     results = []
     for engine in ("native", "fused"):
         keras.utils.set_random_seed(0)
@@ -62,7 +68,7 @@ def test_derivatives(cell, options, taped):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": draw(4, 3)}, r"x should be \(time, batch, input\)"),
+        ({"x": draw(4, 3)}, "x should have three axes"),
         ({"state": (draw(3, 5),)}, "should be"),
         ({"weights": (draw(2, 9), draw(3, 8))}, r"recurrent_kernel should be \[3,9\]"),
         ({"weights": (draw(2, 9), draw(3, 9), draw(9))}, r"bias should be \[2,9\]"),
@@ -70,7 +76,30 @@ def test_derivatives(cell, options, taped):
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
-    call = native._Call(3, draw(4, 3, 2), (draw(3, 3),), (draw(2, 9), draw(3, 9)), ())
+    call = native._Call(3, False, draw(4, 3, 2), (draw(3, 3),), (draw(2, 9), draw(3, 9)), ())
     call.forward(keep=True)
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
         call._replace(**change).forward(keep=True)
+
+
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("all_states", [False, True])
+def test_the_order_of_axes_changes_no_bit(cell, all_states):
+    layer = getattr(rnn_tf, cell)(5, dtype="float64")
+    layer.build((None, None, 2))
+    x, weights = draw(3, 4, 2), tuple(v.value for v in layer.weights)
+    state = (draw(3, 5, seed=2), draw(3, 5, seed=3))[: 1 + (cell == "LSTM")]
+    found = []
+    for batch_major in (False, True):
+        ordered = (lambda given: given) if batch_major else swapped
+        with tf.GradientTape() as tape:
+            tape.watch((x, *state, *weights))
+            history, final, _ = native.forward(
+                layer.cell.recurrence(None, None), weights, ordered(x), state, None, all_states, batch_major=batch_major
+            )
+            history = [ordered(h) for h in history]
+            loss = sum(tf.reduce_sum(h * draw(*h.shape, seed=4)) for h in (*history, *final))
+        found.append([*history, *final, *tape.gradient(loss, (x, *state, *weights))])
+    assert len(found[0][: len(history)]) == (2 if all_states and cell == "LSTM" else 1)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

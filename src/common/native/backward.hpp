@@ -275,10 +275,9 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
     // Hands out the gradients of weights, biases and the initial state.
     void finish(const Member& member) {
         member.share(blocks, [&](int64_t block, int64_t stop) {
-            for (; block < stop; ++block) {
-                for (int64_t panel = 0; panel < (in_place ? 0 : panels); ++panel) unpack(panel, block);
-                unpack_biases(block);
-            }
+            for (int64_t panel = 0; panel < (in_place ? 0 : panels); ++panel)
+                for (int64_t each = block; each < stop; ++each) unpack(panel, each);
+            for (; block < stop; ++block) unpack_biases(block);
         });
         member.share(call.batch, [&](int64_t i, int64_t stop) {
             for (; i < stop; ++i) {
@@ -298,8 +297,8 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         for (int g = those.first; g < those.first + those.count; ++g) {
             T* at = static_cast<T*>(to.data) + this->packed_row(g, block * width) * to.unit + first * to.input;
             const int64_t units = std::min(width, H - block * width);
-            if (to.unit == 1) RNN_LEVEL::pack<T>(sums_of(panel, block, g, 0), columns, 1, units, given, at, to.input);
-            else RNN_LEVEL::pack<T>(sums_of(panel, block, g, 0), 1, columns, given, units, at, to.unit);
+            if (to.unit == 1) RNN_LEVEL::pack<T>(sums_of(panel, block, g, 0), columns, 1, units, given, at, to.input, width, 0);
+            else RNN_LEVEL::pack<T>(sums_of(panel, block, g, 0), 1, columns, given, units, at, to.unit, columns, 0);
         }
     }
 

@@ -31,7 +31,8 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
   private:
     void run(const Member& member) {
         member.share(blocks, [&](int64_t first, int64_t stop) {
-            for (int64_t block = first; block < stop; ++block) pack(block);
+            // Some blocks together, whose weights stand side by side in Keras's packing.
+            for (constexpr int64_t together = 4; first < stop; first += together) pack(first, std::min(stop, first + together));
         });
         member.wait();
         this->each_chunk(chunk_rows, false, [&](int64_t t, int64_t stop) {
@@ -44,24 +45,25 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
         });
     }
 
-    // The weights of a block of units: for each input, those of all gates; and the biases.
-    void pack(int64_t block) {
-        if (!W_as_it_is) pack(block, call.W, I, Cell::of_input, W + block * I * X * width);
+    // The weights of blocks of units: for each input, those of all gates; and the biases.
+    void pack(int64_t block, int64_t stop) {
+        if (!W_as_it_is) pack(block, stop, call.W, I, Cell::of_input, W + block * I * X * width);
         if (!R_as_it_is) {
-            pack(block, call.R, H, Cell::of_state, R + block * H * S * width);
-            if constexpr (Cell::resets_before) pack(block, call.R, H, Cell::of_reset, R_reset + block * H * width);
+            pack(block, stop, call.R, H, Cell::of_state, R + block * H * S * width);
+            if constexpr (Cell::resets_before) pack(block, stop, call.R, H, Cell::of_reset, R_reset + block * H * width);
         }
-        for (int gate = 0; gate < G; ++gate)
-            for (int64_t u = 0; u < width; ++u) b[(block * G + gate) * width + u] = bias(gate, block * width + u);
+        for (; block < stop; ++block)
+            for (int gate = 0; gate < G; ++gate)
+                for (int64_t u = 0; u < width; ++u) b[(block * G + gate) * width + u] = bias(gate, block * width + u);
     }
 
-    void pack(int64_t block, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
-        const int64_t first = block * width, units = std::min(width, H - first), those = vectors_of_tile(gates.count * U) / U;
-        const int64_t row = those * width;
-        if (units < width) std::fill(to, to + inputs * gates.count * width, T(0));
+    void pack(int64_t block, int64_t stop, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
+        const int64_t first = block * width, units = std::min((stop - block) * width, H - first);
+        const int64_t those = vectors_of_tile(gates.count * U) / U, row = those * width, apart = inputs * gates.count * width;
+        if (units % width) std::fill(to + (stop - block - 1) * apart, to + (stop - block) * apart, T(0));
         for (int g = 0; g < gates.count; ++g)
             RNN_LEVEL::pack(this->weights(from, gates.first + g, first), from.unit, from.input, units, inputs,
-                            to + g / those * inputs * row + g % those * width, row);
+                            to + g / those * inputs * row + g % those * width, row, width, apart);
     }
 
     // The two biases of a gate are added, but for those of the GRU's ñ, of which the recurrent one is q's.

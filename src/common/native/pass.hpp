@@ -108,12 +108,13 @@ template <class T, template <class> class CellOf> class Pass {
     // The weights of a panel of columns: for each unit and gate, those that are there.
     void pack_columns(int64_t panel, const rnn_matrix& from, int64_t inputs, Gates those, T* to) const {
         const int64_t first = panel * columns, given = std::min(columns, inputs - first);
-        for (int64_t block = 0; block < blocks; ++block)
-            for (int g = those.first; g < those.first + those.count; ++g, to += width * columns) {
+        for (int g = those.first; g < those.first + those.count; ++g)
+            for (int64_t block = 0; block < blocks; ++block) {
+                T* at = to + (block * those.count + g - those.first) * width * columns;
                 const int64_t unit = block * width, there = std::min(width, H - unit);
                 const T* W = weights(from, g, unit) + first * from.input;
-                if (given < columns || there < width) std::fill(to, to + width * columns, T(0));
-                RNN_LEVEL::pack(W, from.input, from.unit, given, there, to, columns);
+                if (given < columns || there < width) std::fill(at, at + width * columns, T(0));
+                RNN_LEVEL::pack(W, from.input, from.unit, given, there, at, columns, columns, 0);
             }
     }
 

@@ -4,6 +4,8 @@
 // in registers. Each sum is one chain of fused multiply-adds in the order of k, whatever the tile or the thread that has it.
 #pragma once
 
+#include <algorithm>
+
 #include "vector.hpp"
 
 // Loops over the sums of a tile, which are to be in registers.
@@ -185,25 +187,33 @@ inline void add_scaled(const T* row, int64_t units, const T* W, int64_t unit, T*
     }
 }
 
-// to[k][u] = from[u * unit + k * input] for `units` units and all inputs, where a row of `to` has `row` numbers.
+// to[u / width][k][u % width] = from[u * unit + k * input] for `units` units and all inputs, where a row of `to` has `row` numbers
+// and the next block of units, `width` of them in whole vectors, is `apart` numbers behind.
 template <class T>
-inline void pack(const T* from, int64_t unit, int64_t input, int64_t units, int64_t inputs, T* to, int64_t row) {
+inline void pack(const T* from, int64_t unit, int64_t input, int64_t units, int64_t inputs, T* to, int64_t row, int64_t width,
+                 int64_t apart) {
     if (unit == 1) {
-        for (int64_t k = 0; k < inputs; ++k)
-            for (int64_t u = 0; u < units; u += V<T>) store(to + k * row + u, load(from + k * input + u, units - u), units - u);
+        for (int64_t k = 0; k < inputs; ++k, from += input) {
+            T* block = to + k * row;
+            int64_t first = 0;
+            for (; first + width <= units; first += width, block += apart)
+                for (int64_t u = 0; u < width; u += V<T>) store(block + u, load(from + first + u));
+            for (int64_t u = 0; first + u < units; u += V<T>) store(block + u, load(from + first + u, units - first - u), units - first - u);
+        }
         return;
     }
     for (int64_t u = 0; u < units; u += V<T>) {
+        T* at = to + u / width * apart + u % width;
         int64_t k = 0;
         if (input == 1 && u + V<T> <= units)
             for (; k + V<T> <= inputs; k += V<T>) {
                 Vector<T> square[V<T>];
                 for (int64_t i = 0; i < V<T>; ++i) square[i] = load(from + (u + i) * unit + k);
                 transpose<T>(square);
-                for (int64_t i = 0; i < V<T>; ++i) store(to + (k + i) * row + u, square[i]);
+                for (int64_t i = 0; i < V<T>; ++i) store(at + (k + i) * row, square[i]);
             }
         for (; k < inputs; ++k)
-            for (int64_t i = u; i < units && i < u + V<T>; ++i) to[k * row + i] = from[i * unit + k * input];
+            for (int64_t i = 0; i < V<T> && u + i < units; ++i) at[k * row + i] = from[(u + i) * unit + k * input];
     }
 }
 

@@ -122,6 +122,11 @@ def take(sequence: Tensor, steps: Tensor) -> Tensor:
     return tf.gather_nd(sequence, tf.stack([steps, batch], -1))
 
 
+def swapped(sequences: Tensor) -> Tensor:
+    """`(batch, time, …)` as `(time, batch, …)`, or back."""
+    return tf.transpose(sequences, (1, 0, 2))
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """A cell and its options: with its weights, what is run over time.

@@ -12,7 +12,7 @@ from rnn_common.cells import CELLS
 from rnn_common.native import calls
 from rnn_tf import operation, private
 from rnn_tf.call import differentiable
-from rnn_tf.cells.base import Recurrence, State, Tensor, take
+from rnn_tf.cells.base import Recurrence, State, Tensor, swapped, take
 from rnn_tf.compiled import graphs
 from rnn_tf.engines import fused
 
@@ -61,10 +61,14 @@ def forward(
     all_states: bool = False,
     unrolled: bool = False,
     lengths: Tensor | None = None,
+    batch_major: bool = False,
 ) -> tuple[State, State, None]:
-    """See `rnn_tf.engines`. There is no loop that could be `unrolled`."""
+    """See `rnn_tf.engines`. There is no loop that could be `unrolled`.
+
+    `batch_major`, `x` is `(batch, time, input)`, and so are histories.
+    """
     counts = () if lengths is None else (tf.cast(lengths, tf.int64),)
-    call = _Call(_kernel(recurrence), x, tuple(state), tuple(weights), counts)
+    call = _Call(_kernel(recurrence), batch_major, x, tuple(state), tuple(weights), counts)
     history, final, _ = call.forward(private.a_tape_may_record(), all_states)
     return history, final, None
 
@@ -74,11 +78,13 @@ class _Call(NamedTuple):
 
     Attributes:
         kernel: which of the kernels.
+        batch_major: whether x and histories are `(batch, time, …)`.
         x, state, weights: as an engine is given them.
         lengths: how many steps each sequence has, `(batch,)`, in a tuple; or an empty one.
     """
 
     kernel: int
+    batch_major: bool
     x: Tensor
     state: State
     weights: tuple[Tensor, ...]
@@ -91,6 +97,7 @@ class _Call(NamedTuple):
         x, *others = op.inputs[: 1 + states + packed + counted]
         return cls(
             op.get_attr("kernel"),
+            op.get_attr("batch_major"),
             x,
             tuple(others[:states]),
             tuple(others[states:][:packed]),
@@ -105,7 +112,13 @@ class _Call(NamedTuple):
     @property
     def attributes(self) -> dict[str, Any]:
         cell = self.recurrence.cell
-        return {"kernel": self.kernel, "places": [cell.orders["keras"].index(gate) for gate in cell.gates]}
+        places = [cell.orders["keras"].index(gate) for gate in cell.gates]
+        return {"kernel": self.kernel, "places": places, "batch_major": self.batch_major}
+
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        """What all operations have as inputs."""
+        return self.x, self.state, self.weights, self.lengths
 
     @property
     def recurrence(self) -> Recurrence:
@@ -114,19 +127,19 @@ class _Call(NamedTuple):
         return Recurrence(CELLS[cell], tuple(ACTIVATIONS[each] for each in names))
 
     def forward(self, keep: bool, all_states: bool = False) -> tuple[State, State, Tensor]:
-        """History, final state and, to `keep` them, the gates."""
-        histories = len(self.state) if keep or all_states else 1
-        history, final, gates = operation.load().rnn_parity_forward(
-            *self[1:], **self.attributes, keep=keep, histories=histories
+        """History, final state and, to `keep` it, what the backward pass needs."""
+        histories = len(self.state) if all_states else 1
+        history, final, kept = operation.load().rnn_parity_forward(
+            *self.tensors, **self.attributes, keep=keep, histories=histories
         )
-        return tuple(history), tuple(final), gates
+        return tuple(history), tuple(final), kept
 
-    def backward(self, history: State, gates: Tensor, d_history: State, d_final: State) -> list[Tensor]:
+    def backward(self, history: State, kept: Tensor, d_history: State, d_final: State) -> list[Tensor]:
         """The gradients of x, the initial state and the weights."""
         d_gates, d_state, d_weights = operation.load().rnn_parity_backward(
-            *self[1:], history, d_history, d_final, gates, **self.attributes
+            *self.tensors, history, d_history, d_final, kept, **self.attributes
         )
-        d_x = operation.load().rnn_parity_input_gradient(*self[1:], d_history, d_final, d_gates, **self.attributes)
+        d_x = operation.load().rnn_parity_input_gradient(*self.tensors, d_history, d_final, d_gates, **self.attributes)
         return [d_x, *d_state, *d_weights]
 
     def differentiate(
@@ -144,15 +157,20 @@ class _Call(NamedTuple):
             outer.watch((*inputs, *cotangents))
             with tf.GradientTape() as inner:
                 inner.watch(inputs)
-                history, final = differentiable(*passes, weights, x, state, len(d_history) > 1 or bool(self.lengths))
+                every = len(d_history) > 1 or bool(self.lengths)
+                history, final = differentiable(*passes, weights, self._turned(x), state, every)
                 for length in self.lengths:
                     final = tuple(state_at(length, h, h_0) for h, h_0 in zip(history, state, strict=True))
-                history = history[: len(d_history)]
+                history = tuple(map(self._turned, history[: len(d_history)]))
             gradients = inner.gradient((*history, *final), inputs, cotangents)
         found = outer.gradient(
             gradients[which], (*inputs, *cotangents), list(d_gradients), tf.UnconnectedGradients.ZERO
         )
         return found[: len(inputs)], found[len(inputs) :]
+
+    def _turned(self, sequences: Tensor) -> Tensor:
+        """From the order of this call to that of time first, or back."""
+        return swapped(sequences) if self.batch_major else sequences
 
 
 def state_at(lengths: Tensor, history: Tensor, initial: Tensor) -> Tensor:
@@ -167,16 +185,16 @@ def state_at(lengths: Tensor, history: Tensor, initial: Tensor) -> Tensor:
 @tf.RegisterGradient("RnnParity>Forward")  # type: ignore[untyped-decorator]
 def _gradient_of_forward(op: tf.Operation, *d_outputs: Tensor) -> list[Tensor | None]:
     call, histories = _Call.of(op), op.get_attr("histories")
-    history, gates = op.outputs[:histories], op.outputs[-1]
+    history, kept = op.outputs[:histories], op.outputs[-1]
     if not op.get_attr("keep"):
-        history, _, gates = call.forward(keep=True)
+        history, _, kept = call.forward(keep=True, all_states=histories == len(call.state))
     d_outputs = tuple(map(tf.convert_to_tensor, d_outputs[:-1]))  # tf.gather's come as tf.IndexedSlices
-    return [*call.backward(history, gates, d_outputs[:histories], d_outputs[histories:]), *call.no_gradients]
+    return [*call.backward(history, kept, d_outputs[:histories], d_outputs[histories:]), *call.no_gradients]
 
 
 @tf.RegisterGradient("RnnParity>Backward")  # type: ignore[untyped-decorator]
 def _gradient_of_backward(op: tf.Operation, _: Any, *d_gradients: Tensor) -> list[Tensor | None]:
-    call, saved = _Call.of(op), [None] * op.get_attr("states")
+    call, saved = _Call.of(op), [None] * op.get_attr("histories")
     inputs, cotangents = call.differentiate(*_cotangents(op), slice(1, None), d_gradients)
     return [*inputs, *call.no_gradients, *saved, *cotangents, None]
 
