@@ -78,7 +78,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
 
     void begin(const rnn_rows& d_final, const Buffer<T>& d, int64_t i) {
         T* to = d + i * of_h * columns;
-        if (d_final.data) std::copy(at(d_final, i), at(d_final, i) + H, to);
+        if (d_final.data) std::copy_n(at(d_final)(i), H, to);
         else std::fill(to, to + H, T(0));
         std::fill(to + H, to + of_h * columns, T(0));
     }
@@ -86,11 +86,12 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
     // ∂L/∂h_t, for which the recurrent product of step t + 1 is missing, then ∂L/∂a_t. Of a chunk's first step the product follows.
     void retreat(const Member& member, const Panels& d_a, int64_t first_step, int64_t t, int64_t stop) {
         const int64_t after = t + 1 < stop ? size(t + 1) : 0, now = t >= first_step ? size(t) : 0, base = start[first_step];
+        const Step step = now ? step_of(t, d_a.from(start[t] - base)) : Step{};
         this->template share_rows<at_once>(
             member, of_h, std::max(after, now), tile, [&](int64_t panel, int64_t several, int64_t first, int64_t last) {
                 add_recurrent<Cell::of_state.first, S>(d_a, start[t + 1] - base, panel, several, first, std::min(last, after), R, d_h);
                 for (int64_t i = first; i < std::min(last, now); ++i)
-                    each_vector(panel, several, [&](int64_t unit, int64_t count) { retreat(d_a, start[t] - base, t, i, unit, count); });
+                    each_vector(panel, several, [&](int64_t unit, int64_t count) { retreat(step, i, unit, count); });
             });
         member.wait();
         if constexpr (Cell::resets_before) {
@@ -102,7 +103,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
                     add_recurrent<Cell::of_reset.first, 1>(d_a, start[t] - base, panel, several, first, last, R_reset, d_reset);
                     for (int64_t i = first; i < last; ++i)
                         each_vector(panel, several,
-                                    [&](int64_t unit, int64_t count) { retreat_reset(d_a, start[t] - base, t, i, unit, count); });
+                                    [&](int64_t unit, int64_t count) { retreat_reset(step, i, unit, count); });
                 });
             member.wait();
         }
@@ -138,38 +139,47 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         for (int64_t unit = panel * columns; unit < std::min(H, (panel + several) * columns); unit += V<T>) work(unit, H - unit);
     }
 
-    void retreat(const Panels& d_a, int64_t row, int64_t t, int64_t i, int64_t unit, int64_t count) {
+    // What a step needs: where its gates, its states and their gradients stand.
+    struct Step {
+        Panels gates, d_a;
+        typename Base::Rows h_before, h, d_h, c_before, c, d_c;
+    };
+    Step step_of(int64_t t, const Panels& d_a) const {
+        return {Cell::keeps_gates ? gates.from(start[t]) : Panels{}, d_a, before(0, t), at(call.history[0], t), at(call.d_history[0], t),
+                Cell::states > 1 ? before(1, t) : typename Base::Rows{}, at(call.history[1], t), at(call.d_history[1], t)};
+    }
+
+    void retreat(const Step& step, int64_t i, int64_t unit, int64_t count) {
         const int64_t block = unit / width, u = unit % width;
         Vector<T> a[G] = {}, d_gates[G], d_c_t = {}, c_before = {}, c_t = {};
         if (Cell::keeps_gates)
-            UNROLLED for (int g = 0; g < G; ++g) a[g] = load(gates.at(block, start[t] + i, g) + u);
+            UNROLLED for (int g = 0; g < G; ++g) a[g] = load(step.gates.at(block, i, g) + u);
         T* at_d_h = d_h + i * of_h * columns + unit;
         Vector<T> d_h_t = load(at_d_h);
-        if (call.d_history[0].data) d_h_t += load(at(call.d_history[0], t, i) + unit, count);
+        if (step.d_h) d_h_t += load(step.d_h(i) + unit, count);
         if constexpr (Cell::states > 1) {
             d_c_t = load(d_c + i * of_h * columns + unit);
-            if (call.d_history[1].data) d_c_t += load(at(call.d_history[1], t, i) + unit, count);
-            c_before = load(before(1, t, i) + unit, count);
-            c_t = load(at(call.history[1], t, i) + unit, count);
+            if (step.d_c) d_c_t += load(step.d_c(i) + unit, count);
+            c_before = load(step.c_before(i) + unit, count);
+            c_t = load(step.c(i) + unit, count);
         }
-        const Vector<T> h_before = load(before(0, t, i) + unit, count), h_t = load(at(call.history[0], t, i) + unit, count);
+        const Vector<T> h_before = load(step.h_before(i) + unit, count), h_t = load(step.h(i) + unit, count);
         Cell::retreat(a, h_before, h_t, c_before, c_t, d_h_t, d_c_t, d_gates);
-        UNROLLED for (int g = 0; g < G; ++g) store(d_a.at(block, row + i, g) + u, first<T>(d_gates[g], count));
+        UNROLLED for (int g = 0; g < G; ++g) store(step.d_a.at(block, i, g) + u, first<T>(d_gates[g], count));
         for (int64_t v = u + V<T>; count <= V<T> && v < width; v += V<T>)  // units that a last block of several vectors has not
-            for (int g = 0; g < G; ++g) store(d_a.at(block, row + i, g) + v, Vector<T>{});
+            for (int g = 0; g < G; ++g) store(step.d_a.at(block, i, g) + v, Vector<T>{});
         store(at_d_h, first<T>(d_h_t, count));
         if constexpr (Cell::states > 1) store(d_c + i * of_h * columns + unit, d_c_t);
     }
 
-    void retreat_reset(const Panels& d_a, int64_t row, int64_t t, int64_t i, int64_t unit, int64_t count) {
+    void retreat_reset(const Step& step, int64_t i, int64_t unit, int64_t count) {
         if constexpr (Cell::resets_before) {
             const int64_t block = unit / width, u = unit % width;
             T* at_d_h = d_h + i * of_h * columns + unit;
             Vector<T> d_h_t = load(at_d_h);
-            const Vector<T> d_a_r = Cell::retreat_reset(
-                load(gates.at(block, start[t] + i) + u), load(before(0, t, i) + unit, count),
-                load(d_reset + i * of_h * columns + unit), d_h_t);
-            store(d_a.at(block, row + i) + u, first<T>(d_a_r, count));
+            const Vector<T> d_a_r = Cell::retreat_reset(load(step.gates.at(block, i) + u), load(step.h_before(i) + unit, count),
+                                                        load(d_reset + i * of_h * columns + unit), d_h_t);
+            store(step.d_a.at(block, i) + u, first<T>(d_a_r, count));
             store(at_d_h, first<T>(d_h_t, count));
         }
     }
@@ -179,16 +189,16 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         member.share(panels, [&](int64_t panel, int64_t last) {
             for (; panel < last; ++panel) {
                 T* to = operands + panel * largest * columns;
-                for (int64_t t = first_step; t < stop; ++t)
+                const bool input = panel < of_x;
+                if (!(input ? call.d_W : call.d_R).data) continue;
+                for (int64_t t = first_step; t < stop; ++t) {
+                    const auto rows = input ? at(call.x, t) : before(0, t);
                     for (int64_t i = 0; i < size(t); ++i, to += columns) {
-                        if (panel < of_x) {
-                            if (call.d_W.data) copy(at(call.x, t, i), panel, I, to);
-                        } else if (call.d_R.data) {
-                            copy(before(0, t, i), (panel - of_x) % of_h, H, to);
-                            if constexpr (Cell::resets_before)
-                                if (panel >= of_x + of_h) multiply_by_reset(t, i, panel - of_x - of_h, to);
-                        }
+                        copy(rows(i), input ? panel : (panel - of_x) % of_h, input ? I : H, to);
+                        if constexpr (Cell::resets_before)
+                            if (panel >= of_x + of_h) multiply_by_reset(t, i, panel - of_x - of_h, to);
                     }
+                }
             }
         });
     }
@@ -281,9 +291,9 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
         });
         member.share(call.batch, [&](int64_t i, int64_t stop) {
             for (; i < stop; ++i) {
-                if (call.d_state[0].data) std::copy(d_h + i * of_h * columns, d_h + i * of_h * columns + H, at(call.d_state[0], i));
+                if (call.d_state[0].data) std::copy_n(d_h + i * of_h * columns, H, at(call.d_state[0])(i));
                 if constexpr (Cell::states > 1)
-                    if (call.d_state[1].data) std::copy(d_c + i * of_h * columns, d_c + i * of_h * columns + H, at(call.d_state[1], i));
+                    if (call.d_state[1].data) std::copy_n(d_c + i * of_h * columns, H, at(call.d_state[1])(i));
             }
         });
     }

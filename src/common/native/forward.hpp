@@ -87,7 +87,7 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
             const auto x = [&](int64_t i) -> const T* {
                 if (first_row + i < start[step]) step = t;
                 while (first_row + i >= start[step + 1]) ++step;
-                return at(call.x, step, first_row + i - start[step]);
+                return at(call.x, step)(first_row + i - start[step]);
             };
             const auto sums = [&](int64_t i) { return a.at(block, first_row - offset + i, Cell::of_input.first); };
             const T* bias_of_input = bias + Cell::of_input.first * width;
@@ -105,18 +105,26 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
         });
     }
 
+    // What a step needs: is it the first, how many sequences go on after it, and where its states stand.
+    struct Step {
+        bool first;
+        int64_t next;
+        typename Base::Rows h_before, h, c;
+    };
+
     // From a = W x_t + b to the gates and the state after step t, whose first row is `row`.
     void advance(const Member& member, const Panels& a, int64_t row, int64_t t) {
+        const Step step = {t == 0, size(t + 1), before(0, t), at(call.history[0], t), at(call.history[1], t)};
         add_recurrent<Cell::of_state.first, S>(
-            member, a, row, t, R, [&](int64_t i) { return before(0, t, i); },
+            member, a, row, t, R, [&](int64_t i) -> const T* { return step.h_before(i); },
             [&](int64_t block, int64_t first, int64_t last) {
-                if constexpr (Cell::resets_before) reset_rows(a, block, row, t, first, last);
-                else advance(a, block, row, t, first, last);
+                if constexpr (Cell::resets_before) reset_rows(a.from(row), block, step, first, last);
+                else advance(a.from(row), block, step, first, last);
             });
         if constexpr (Cell::resets_before)
             add_recurrent<Cell::of_reset.first, 1>(
                 member, a, row, t, R_reset, [&](int64_t i) -> const T* { return reset + i * H; },
-                [&](int64_t block, int64_t first, int64_t last) { advance(a, block, row, t, first, last); });
+                [&](int64_t block, int64_t first, int64_t last) { advance(a.from(row), block, step, first, last); });
     }
 
     // a += R h for all sequences, h being what `row_of` says; then whatever follows.
@@ -161,11 +169,11 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
         UNROLLED for (int g = those.first; g < those.first + those.count; ++g) store(to + g * width + u * V<T>, gates[g]);
     }
 
-    // The gates, and from them the states after step t, of some rows of a block: `row` is the step's first.
-    void advance(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t first, int64_t last) {
+    // The gates, and from them the states after a step, of some rows of a block.
+    void advance(const Panels& a, int64_t block, const Step& step, int64_t first, int64_t last) {
         if constexpr (G > 1)
-            for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { open(a.at(block, row + i), block, t, i, unit, u); });
-        for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { advance(a.at(block, row + i), block, t, i, unit, u); });
+            for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { open(a.at(block, i), block, step, i, unit, u); });
+        for (int64_t i = first; i < last; ++i) each_vector(block, [&](int64_t unit, int u) { advance(a.at(block, i), block, step, i, unit, u); });
     }
 
     // Calls `work(first unit, which vector of the block)`.
@@ -174,39 +182,39 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
             if (const int64_t unit = block * width + u * V<T>; unit < H) work(unit, u);
     }
 
-    void open(T* at_a, int64_t block, int64_t t, int64_t i, int64_t unit, int u) {
+    void open(T* at_a, int64_t block, const Step& step, int64_t i, int64_t unit, int u) {
         Vector<T> gates[G], c_t = {};
         load_gates(gates, at_a, u);
-        if constexpr (Cell::states > 1) c_t = t > 0 ? load(c_of(block, i)) : load(before(1, 0, i) + unit, H - unit);
+        if constexpr (Cell::states > 1) c_t = step.first ? load(before(1, 0)(i) + unit, H - unit) : load(c_of(block, i));
         Cell::open(gates, c_t);
         store_gates<Gates{0, G}>(gates, at_a, u);
         if constexpr (Cell::states > 1) store(c_of(block, i), c_t);
     }
 
-    void advance(T* at_a, int64_t block, int64_t t, int64_t i, int64_t unit, int u) {
-        const bool last = i >= size(t + 1);
+    void advance(T* at_a, int64_t block, const Step& step, int64_t i, int64_t unit, int u) {
+        const bool last = i >= step.next;
         const int64_t count = H - unit;
         Vector<T> gates[G], c_t = {};
         load_gates(gates, at_a, u);
         if constexpr (Cell::states > 1) c_t = load(c_of(block, i));
-        const Vector<T> h_t = Cell::advance(gates, load(before(0, t, i) + unit, count), c_t);
+        const Vector<T> h_t = Cell::advance(gates, load(step.h_before(i) + unit, count), c_t);
         if (keep) store_gates<Cell::late>(gates, at_a, u);
-        store(at(call.history[0], t, i) + unit, h_t, count);
-        if (last) store(at(call.final[0], i) + unit, h_t, count);
+        store(step.h(i) + unit, h_t, count);
+        if (last) store(at(call.final[0])(i) + unit, h_t, count);
         if constexpr (Cell::states > 1) {
-            if (call.history[1].data) store(at(call.history[1], t, i) + unit, c_t, count);
-            if (last) store(at(call.final[1], i) + unit, c_t, count);
+            if (step.c) store(step.c(i) + unit, c_t, count);
+            if (last) store(at(call.final[1])(i) + unit, c_t, count);
         }
     }
 
-    void reset_rows(const Panels& a, int64_t block, int64_t row, int64_t t, int64_t first, int64_t last) {
+    void reset_rows(const Panels& a, int64_t block, const Step& step, int64_t first, int64_t last) {
         if constexpr (Cell::resets_before)
             for (int64_t i = first; i < last; ++i)
                 each_vector(block, [&](int64_t unit, int u) {
-                    T* at_a = a.at(block, row + i);
+                    T* at_a = a.at(block, i);
                     Vector<T> gates[G];
                     load_gates(gates, at_a, u);
-                    store(reset + i * H + unit, Cell::reset(gates, load(before(0, t, i) + unit, H - unit)), H - unit);
+                    store(reset + i * H + unit, Cell::reset(gates, load(step.h_before(i) + unit, H - unit)), H - unit);
                     store_gates<Gates{0, 1}>(gates, at_a, u);
                 });
     }

@@ -45,7 +45,7 @@ template <class T, template <class> class CellOf> class InputGradient : Pass<T, 
                 [&](int64_t i) {
                     const int64_t row = start[first_step] + i;
                     while (row >= start[step + 1]) ++step;
-                    return at(call.d_x, step, row - start[step]) + panel * columns;
+                    return at(call.d_x, step)(row - start[step]) + panel * columns;
                 },
                 I - panel * columns);
         });

@@ -69,18 +69,24 @@ template <class T, template <class> class CellOf> class Pass {
     // How many sequences have step t.
     int64_t size(int64_t t) const { return t >= call.steps ? 0 : call.sizes ? call.sizes[t] : call.batch; }
 
-    int64_t place(int64_t i) const { return call.order ? call.order[i] : i; }
-
-    // Of the i-th sequence at step t, in what comes step by step, and in a state.
-    T* at(const rnn_rows& given, int64_t t, int64_t i) const {
-        return static_cast<T*>(given.data) + (call.packed ? start[t] * given.row : t * given.step) + place(i) * given.row;
+    // The rows of a step, or of a state, by the sequences' places; none of what there is not.
+    struct Rows {
+        T* data;
+        int64_t row;
+        const int64_t* order;
+        T* operator()(int64_t i) const { return data + (order ? order[i] : i) * row; }
+        explicit operator bool() const { return data != nullptr; }
+    };
+    Rows at(const rnn_rows& given, int64_t t) const {
+        if (!given.data) return {};
+        return {static_cast<T*>(given.data) + (call.packed ? start[t] * given.row : t * given.step), given.row, call.order};
     }
-    T* at(const rnn_rows& state, int64_t i) const { return static_cast<T*>(state.data) + place(i) * state.row; }
+    Rows at(const rnn_rows& state) const { return {static_cast<T*>(state.data), state.row, call.order}; }
 
     // State before step t: h or c.
-    const T* before(int state, int64_t t, int64_t i) const {
-        if (t > 0) return at(call.history[state], t - 1, i);
-        return call.state[state].data ? at(call.state[state], i) : zeros + 0;
+    Rows before(int state, int64_t t) const {
+        if (t > 0) return at(call.history[state], t - 1);
+        return call.state[state].data ? at(call.state[state]) : Rows{zeros + 0, 0, nullptr};
     }
 
     // Where gate `gate` of a block has its weights, and those of its units; less than `width` in the last block.
