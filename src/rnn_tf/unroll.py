@@ -17,7 +17,7 @@ import tensorflow as tf
 from rnn_common.checks import one_of
 from rnn_tf import call, private
 from rnn_tf.cells.base import Recurrence, State, Tensor, swapped, take
-from rnn_tf.engines import ENGINES, Engine, fused, native, order
+from rnn_tf.engines import ENGINES, Engine, fused, native, order, vendor
 
 
 def unroll(
@@ -132,7 +132,7 @@ def _reason(
 ) -> str | None:
     """Why an engine does not take a case."""
     reason = engine.refuses(recurrence, x, valid, all_states)
-    if reason is None and engine is native and private.have_tangents((x, *state, *weights)):
+    if reason is None and engine in (native, vendor) and private.have_tangents((x, *state, *weights)):
         return "forward-mode differentiation"
     return reason
 

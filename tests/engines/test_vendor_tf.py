@@ -10,6 +10,7 @@ tf = pytest.importorskip("tensorflow")
 import rnn_tf
 from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
+from rnn_tf import private
 from rnn_tf.engines import order, vendor
 
 # cuDNN's gates in order, each with the name that its documentation gives it, and what ours is called.
@@ -183,7 +184,7 @@ def imitate(layer, lengths, states, x, *others):
     return tf.stack(history), *state
 
 
-def test_what_it_refuses_with_a_gpu(imitation):
+def test_what_it_refuses_with_a_gpu(imitation, monkeypatch):
     x = draw(2, 5, 3)
     for kind in KINDS:
         assert layer_of(kind).explain(x) == ("vendor", {})
@@ -203,6 +204,10 @@ def test_what_it_refuses_with_a_gpu(imitation):
     layer = layer_of("LSTM")
     tf.function(lambda x: (asked.append(layer.explain(x)), x)[1], jit_compile=True, autograph=False)(x)
     assert asked[0] == ("fused", {"vendor": "XLA, which has no cuDNN operation"})
+    with tf.autodiff.ForwardAccumulator(x, x):
+        assert layer.explain(x) == ("fused", {"vendor": "forward-mode differentiation"})
+    monkeypatch.setattr(private, "is_being_saved", lambda: True)
+    assert layer.explain(x) == ("fused", {"vendor": "a SavedModel, which may be loaded where there is no GPU"})
 
 
 def test_use_cudnn(imitation):

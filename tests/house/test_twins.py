@@ -66,7 +66,6 @@ ONLY = {
         "tf": [
             "*.call",
             "*.build",
-            "Layer._time_major",
             "Layer.inner_loop",
             "*.compute_*",
             "*.get_config",
@@ -161,6 +160,7 @@ ONLY = {
         "torch": ["openmp", "new_gates", "_Given*", "backward"],
         "tf": ["_Call*", "_gradient_of_*", "_cotangents", "state_at", "absent", "load", "compiled", "_build"],
     },
+    "Keras's data have the batch first, an engine's the time": {"tf": ["swapped"]},
     "Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback": {
         "torch": [
             "_layer",

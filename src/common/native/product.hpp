@@ -40,13 +40,13 @@ __attribute__((noinline)) void add_products(const T* const* rows, const Walk wal
                 UNROLLED for (int m = 0; m < M; ++m) numbers[m] = fill(a[m][k]);
                 UNROLLED for (int n = 0; n < N; ++n) {
                     const Vector<T> b = load(panel + n * V<T>);
-                    UNROLLED for (int m = 0; m < M; ++m) sums[m][n] += numbers[m] * b;
+                    UNROLLED for (int m = 0; m < M; ++m) sums[m][n] = multiply_add(numbers[m], b, sums[m][n]);
                 }
             } else {
                 Vector<T> b[N];
                 UNROLLED for (int n = 0; n < N; ++n) b[n] = load(panel + n * V<T>);
                 UNROLLED for (int m = 0; m < M; ++m)
-                    UNROLLED for (int n = 0; n < N; ++n) sums[m][n] += a[m][k] * b[n];
+                    UNROLLED for (int n = 0; n < N; ++n) sums[m][n] = multiply_add(fill(a[m][k]), b[n], sums[m][n]);
             }
         }
         UNROLLED for (int m = 0; m < M; ++m) a[m] += walk.jump;
@@ -111,7 +111,7 @@ __attribute__((noinline)) void add_products_of_one(const T* row, const Walk walk
         for (int64_t k = 0; k < walk.length * walk.stride; k += walk.stride, panel += N * V<T>) {
             const Vector<T> a = fill(row[k]);
             UNROLLED for (int p = 0; p < P; ++p)
-                UNROLLED for (int n = 0; n < N; ++n) sums[p][n] += a * load(panel + p * apart + n * V<T>);
+                UNROLLED for (int n = 0; n < N; ++n) sums[p][n] = multiply_add(a, load(panel + p * apart + n * V<T>), sums[p][n]);
         }
     for (int p = 0; p < P; ++p)
         for (int n = 0; n < N; ++n) store(to(p) + n * V<T>, load(to(p) + n * V<T>) + sums[p][n]);
@@ -133,7 +133,7 @@ __attribute__((noinline)) void add_dots(const T* const* rows, int64_t length, co
             UNROLLED for (int m = 0; m < M; ++m) a[m] = load(rows[m] + k, count);
             UNROLLED for (int j = 0; j < together; ++j) {
                 const Vector<T> b = load(w[j] + k, count);
-                UNROLLED for (int m = 0; m < M; ++m) s[m][j] += a[m] * b;
+                UNROLLED for (int m = 0; m < M; ++m) s[m][j] = multiply_add(a[m], b, s[m][j]);
             }
         };
         int64_t k = 0;
@@ -176,13 +176,13 @@ inline void add_scaled(const T* row, int64_t units, const T* W, int64_t unit, T*
         UNROLLED for (int n = 0; n < many; ++n) sums[n] = load(to + k + n * V<T>);
         for (int64_t u = 0; u < units; ++u) {
             const Vector<T> a = fill(row[u]);
-            UNROLLED for (int n = 0; n < many; ++n) sums[n] += a * load(W + u * unit + k + n * V<T>);
+            UNROLLED for (int n = 0; n < many; ++n) sums[n] = multiply_add(a, load(W + u * unit + k + n * V<T>), sums[n]);
         }
         UNROLLED for (int n = 0; n < many; ++n) store(to + k + n * V<T>, sums[n]);
     }
     for (; k < columns; k += V<T>) {
         Vector<T> sum = load(to + k);
-        for (int64_t u = 0; u < units; ++u) sum += fill(row[u]) * load(W + u * unit + k, columns - k);
+        for (int64_t u = 0; u < units; ++u) sum = multiply_add(fill(row[u]), load(W + u * unit + k, columns - k), sum);
         store(to + k, sum);
     }
 }

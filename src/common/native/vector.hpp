@@ -4,6 +4,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 // Bytes and number of the vector registers.
 #if defined(__AVX512F__)
 #define RNN_BYTES 64
@@ -56,6 +62,31 @@ template <class T> inline void store(T* to, Vector<T> x, int64_t count) {
 }
 
 template <class T> inline Vector<T> fill(T x) { return x - Vector<T>{}; }
+
+// a b + c, rounded once where the instruction set can. Said outright, for a compiler fuses some sums of products and others not, and a
+// sum is to have the same bits in a tile of any size.
+inline Vector<float> multiply_add(Vector<float> a, Vector<float> b, Vector<float> c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+    return vfmaq_f32(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+inline Vector<double> multiply_add(Vector<double> a, Vector<double> b, Vector<double> c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_pd(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__)
+    return vfmaq_f64(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
 
 // Where they are 0 whatever they are: also of NaN.
 template <class T> inline Vector<T> first(Vector<T> x, int64_t count) {

@@ -41,6 +41,8 @@ def refuses(recurrence: Recurrence, x: Tensor, valid: Tensor | None = None, all_
         return "no GPU, and cuDNN is for GPUs"
     if private.in_xla():
         return "XLA, which has no cuDNN operation"
+    if private.is_being_saved():
+        return "a SavedModel, which may be loaded where there is no GPU"
     return None
 
 
