@@ -289,7 +289,7 @@ def test_what_it_says_of_memory_is_in_the_report_beside_it():
     assert len(ratios) == 96
     assert max(ratios) < 1
     assert f"on each of the eight workloads: by at most {max(ratios):.2f} times as much" in prose(BENCHMARKS)
-    assert "Neither package needs more memory than the layers that it replaces" in prose(README)
+    assert "On two threads neither package needs more memory than the layers that it replaces" in prose(README)
 
 
 def layer_of(package, cell):

@@ -100,6 +100,6 @@ def test_the_order_of_axes_changes_no_bit(cell, all_states):
             history = [ordered(h) for h in history]
             loss = sum(tf.reduce_sum(h * draw(*h.shape, seed=4)) for h in (*history, *final))
         found.append([*history, *final, *tape.gradient(loss, (x, *state, *weights))])
-    assert len(found[0][: len(history)]) == (2 if all_states and cell == "LSTM" else 1)
+    assert len(history) == (2 if all_states and cell == "LSTM" else 1)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)

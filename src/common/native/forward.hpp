@@ -157,7 +157,7 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
                 const int64_t unit = block * width + u * V<T>, units = std::min(V<T>, H - unit);
                 if (units > 0)
                     RNN_LEVEL::add_dots<rows_of_dots>(first, last, inputs, this->weights(W, gates.first + g, unit), W.unit, units, row,
-                                           [&](int64_t i) { return to(i) + g * width + u * V<T>; });
+                                                      [&](int64_t i) { return to(i) + g * width + u * V<T>; });
             }
     }
 
