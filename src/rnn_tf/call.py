@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from rnn_tf.cells.base import Recurrence, State, Tensor
+from rnn_tf.cells.base import Recurrence, State, Tensor, take
 from rnn_tf.compiled import passes
 
 if TYPE_CHECKING:
@@ -61,3 +61,22 @@ def differentiable(
 
     results = run(tf.convert_to_tensor(x), *state, *weights)
     return results[:returned], results[returned:]
+
+
+def over_valid(
+    run: Callable[[Tensor, Tensor], tuple[State, State]], x: Tensor, state: State, valid: Tensor
+) -> tuple[State, State]:
+    """History and final state over the steps at which `valid (time, batch)` is True; at the others the state stays as it is.
+
+    The valid steps of each sequence are brought together in front, and the states are spread out again. `run` is given such
+    sequences and their lengths. What the padding behind the last valid step does to the state is never read, so its
+    derivative is zero; where `run` returns every state, neither is the final one that it returns.
+    """
+    order = tf.argsort(tf.cast(valid, tf.int32), 0, "DESCENDING", stable=True)
+    count = tf.cumsum(tf.cast(valid, tf.int32))  # how many valid steps there are up to and with each
+    padding = (tf.range(tf.shape(x)[0])[:, None] >= count[-1])[:, :, None]
+    x = tf.where(padding, tf.zeros([], x.dtype), take(x, order))
+    history, final = run(x, count[-1])
+    begun, latest = (count > 0)[:, :, None], tf.maximum(count - 1, 0)
+    history = tuple(tf.where(begun, take(h, latest), h_0) for h, h_0 in zip(history, state, strict=False))
+    return history, tuple(h[-1] for h in history) if len(history) == len(state) else final

@@ -1,7 +1,7 @@
 """The driver: a cell over a sequence, by whichever engine takes the case. All that is not arithmetic is here.
 
 - The order of axes: engines take data step by step.
-- Padding and gaps: the valid steps of each sequence are brought together in front, and the states are spread out again.
+- Padding and gaps, where an engine runs steps that are all valid.
 - Automatic differentiation: an engine with a backward pass of its own is one function to it. Second derivatives are those of
   the operations that its two passes consist of.
 - Without a graph the passes run as graphs of their own.
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from rnn_common.checks import one_of
 from rnn_tf import call, private
-from rnn_tf.cells.base import Recurrence, State, Tensor, swapped, take
+from rnn_tf.cells.base import Recurrence, State, Tensor, swapped
 from rnn_tf.engines import ENGINES, Engine, fused, native, order, vendor
 
 
@@ -51,8 +51,8 @@ def unroll(
     weights, state = [tf.convert_to_tensor(weight) for weight in weights], tuple(map(tf.convert_to_tensor, state))
     name = explain(engine, recurrence, weights, sequences, state, valid, all_states, use_cudnn).engine
     chosen = ENGINES[name]
-    if name == "native" and valid is None:  # the kernels read and write data in either order
-        history, final, _ = native.forward(recurrence, weights, sequences, state, None, all_states, batch_major=True)
+    if chosen.batch_major:
+        history, final, _ = chosen.forward(recurrence, weights, sequences, state, valid, all_states)
         return history if all_states else history[:1], final
     x, valid = swapped(sequences), None if valid is None else swapped(valid)
     if name == "reference":
@@ -60,7 +60,12 @@ def unroll(
     elif valid is None:
         history, final = call.run(chosen, recurrence, weights, x, state, all_states, unrolled)
     else:
-        history, final = _run_valid(chosen, recurrence, weights, x, state, tf.squeeze(valid, -1), all_states, unrolled)
+        every = all_states or chosen is fused  # that one runs the padding, too
+
+        def run(x: Tensor, lengths: Tensor) -> tuple[State, State]:
+            return call.run(chosen, recurrence, weights, x, state, every, unrolled, lengths)
+
+        history, final = call.over_valid(run, x, state, tf.squeeze(valid, -1))
     return tuple(map(swapped, history if all_states else history[:1])), final
 
 
@@ -135,31 +140,3 @@ def _reason(
     if reason is None and engine in (native, vendor) and private.have_tangents((x, *state, *weights)):
         return "forward-mode differentiation"
     return reason
-
-
-# Padding and gaps
-
-
-def _run_valid(
-    engine: Engine,
-    recurrence: Recurrence,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    state: State,
-    valid: Tensor,
-    all_states: bool,
-    unrolled: bool,
-) -> tuple[State, State]:
-    """Run over the steps at which `valid (time, batch)` is True; at the others the state stays as it is.
-
-    What the padding behind the last valid step does to the state is never read, so its derivative is zero.
-    """
-    order = tf.argsort(tf.cast(valid, tf.int32), 0, "DESCENDING", stable=True)
-    count = tf.cumsum(tf.cast(valid, tf.int32))  # how many valid steps there are up to and with each
-    padding = (tf.range(tf.shape(x)[0])[:, None] >= count[-1])[:, :, None]
-    x = tf.where(padding, tf.zeros([], x.dtype), take(x, order))
-    runs_padding = engine is fused
-    history, final = call.run(engine, recurrence, weights, x, state, all_states or runs_padding, unrolled, count[-1])
-    begun, latest = (count > 0)[:, :, None], tf.maximum(count - 1, 0)
-    history = tuple(tf.where(begun, take(h, latest), h_0) for h, h_0 in zip(history, state, strict=False))
-    return history, tuple(h[-1] for h in history) if runs_padding else final

@@ -277,7 +277,7 @@ class Layer(nn.RNNBase):
 
     def _check_input(self, x: Tensor) -> None:
         weight = cast(Tensor, getattr(self, self._weight_names()[0] + "_l0"))
-        if autocast_dtype(x) != autocast_dtype(weight):
+        if x.dtype != weight.dtype and autocast_dtype(x) != autocast_dtype(weight):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
@@ -294,7 +294,7 @@ class Layer(nn.RNNBase):
             name = "hidden" if len(shapes) == 1 else f"hidden[{i}]"
             if h.size() != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {list(h.size())}")
-            if autocast_dtype(h) != autocast_dtype(x):
+            if h.dtype != x.dtype and autocast_dtype(h) != autocast_dtype(x):
                 raise RuntimeError(f"Expected {name} of dtype {x.dtype}, got {h.dtype}")
             _check_device("hidden", h, x)
 

@@ -1,4 +1,4 @@
-"""TensorFlow's operations around the kernels: first and second derivatives beside those of `fused`, lengths, errors."""
+"""TensorFlow's operations around the kernels: first and second derivatives beside those of `fused`, masks, errors."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ tf = pytest.importorskip("tensorflow")
 import rnn_tf
 from rnn_common.parity.contract import GRADIENT_BOUND, deviation
 from rnn_tf import operation
-from rnn_tf.cells.base import swapped
 from rnn_tf.engines import native
 
 if why := operation.absent():
@@ -43,16 +42,31 @@ def derivatives(layer, x, mask, taped):
     return [*gradients, *outer.gradient(total, sources)]
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["batch major", "masked"])
-@pytest.mark.parametrize("taped", [False, True], ids=["graph", "tapes"])
-@pytest.mark.parametrize(("cell", "options"), [("GRU", {"reset_after": False}), ("LSTM", {}), ("SimpleRNN", {})])
-def test_derivatives(cell, options, taped, masked):
-    """In a graph without a tape nothing is kept for the backward pass, which then runs forward again.
+# Which of four steps each of five sequences has.
+MASKS = {
+    "none": None,
+    "all": [[1, 1, 1, 1]] * 5,
+    "behind": [[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]],
+    "in front": [[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 1]],
+    "between": [[1, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0]],
+}
 
-    Data with a mask come with the time first, others as they are.
-    """
-    mask = tf.constant([[True, True, True, True], [True, False, True, False], [False] * 4])
-    x, mask = draw(3, 4, 2), mask if masked else None
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("taped", [False, True], ids=["graph", "tapes"])
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("GRU", {"reset_after": False}),
+        ("GRU", {}),
+        ("LSTM", {}),
+        ("LSTM", {"return_all_states": True}),
+        ("SimpleRNN", {}),
+    ],
+)
+def test_derivatives(cell, options, taped, mask):
+    """In a graph without a tape nothing is kept for the backward pass, which then runs forward again."""
+    x, valid = draw(5, 4, 2), None if MASKS[mask] is None else tf.constant(np.array(MASKS[mask], bool))
     results = []
     for engine in ("native", "fused"):
         keras.utils.set_random_seed(0)
@@ -60,9 +74,45 @@ def test_derivatives(cell, options, taped, masked):
             3, return_sequences=True, return_state=True, dtype="float64", engine=engine, **options
         )
         layer.build((None, None, 2))
-        results.append(derivatives(layer, x, mask, taped))
+        assert layer.explain(x, valid).engine == engine
+        results.append(derivatives(layer, x, valid, taped))
     for found, expected in zip(*results, strict=True):
         assert deviation(np.asarray(found), np.asarray(expected)) <= GRADIENT_BOUND
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
+def test_gaps_change_no_bit(cell, dtype):
+    """Valid steps with others between give what they give by themselves; the state is held, and its gradient with it."""
+    valid = np.array(MASKS["between"], bool)
+    x, state = draw(5, 4, 2).numpy(), tuple(draw(5, 3, seed=2 + i) for i in range(1 + (cell == "LSTM")))
+    layer = getattr(rnn_tf, cell)(3, dtype=dtype)
+    layer.build((None, None, 2))
+    alone = np.stack([np.resize(row[steps], row.shape) for row, steps in zip(x, valid, strict=True)])
+    in_front = np.sort(~valid, 1) == 0
+    given = ((x, valid), (alone, in_front))
+    found = []
+    for sequences, mask in given:
+        sequences = tf.constant(sequences, dtype)
+        initial = tuple(tf.cast(h, dtype) for h in state)
+        with tf.GradientTape() as tape:
+            tape.watch((sequences, *initial))
+            (history,), final, _ = native.forward(
+                layer.cell.recurrence(None, None), layer.cell.packed(), sequences, initial, tf.constant(mask)[..., None]
+            )
+            at = history[tf.constant(mask)]
+            loss = tf.reduce_sum(at**2) + sum(tf.reduce_sum(h**3) for h in final)
+        d_x, *others = tape.gradient(loss, (sequences, *initial, *(v.value for v in layer.weights)))
+        assert not np.any(d_x.numpy()[~mask])
+        held = np.maximum(np.cumsum(mask, 1) - 1, 0)
+        states = np.take_along_axis(history.numpy(), np.argsort(~mask, 1, kind="stable")[..., None], 1)
+        expected = np.where(
+            np.cumsum(mask, 1)[..., None] > 0, np.take_along_axis(states, held[..., None], 1), initial[0][:, None]
+        )
+        np.testing.assert_array_equal(history, expected)
+        found.append([at, *final, d_x.numpy()[mask], *others])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -72,34 +122,11 @@ def test_derivatives(cell, options, taped, masked):
         ({"state": (draw(3, 5),)}, "should be"),
         ({"weights": (draw(2, 9), draw(3, 8))}, r"recurrent_kernel should be \[3,9\]"),
         ({"weights": (draw(2, 9), draw(3, 9), draw(9))}, r"bias should be \[2,9\]"),
-        ({"lengths": (tf.constant([1, 2, 5], tf.int64),)}, "lengths should be from 0 to 4, got 5"),
+        ({"mask": (tf.fill([3, 3], True),)}, r"valid should be \[3,4\], got \[3,3\]"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
-    call = native._Call(3, False, draw(4, 3, 2), (draw(3, 3),), (draw(2, 9), draw(3, 9)), ())
+    call = native._Call(3, draw(3, 4, 2), (draw(3, 3),), (draw(2, 9), draw(3, 9)), ())
     call.forward(keep=True)
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
         call._replace(**change).forward(keep=True)
-
-
-@pytest.mark.parametrize("cell", ["SimpleRNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("all_states", [False, True])
-def test_the_order_of_axes_changes_no_bit(cell, all_states):
-    layer = getattr(rnn_tf, cell)(5, dtype="float64")
-    layer.build((None, None, 2))
-    x, weights = draw(3, 4, 2), tuple(v.value for v in layer.weights)
-    state = (draw(3, 5, seed=2), draw(3, 5, seed=3))[: 1 + (cell == "LSTM")]
-    found = []
-    for batch_major in (False, True):
-        ordered = (lambda given: given) if batch_major else swapped
-        with tf.GradientTape() as tape:
-            tape.watch((x, *state, *weights))
-            history, final, _ = native.forward(
-                layer.cell.recurrence(None, None), weights, ordered(x), state, None, all_states, batch_major=batch_major
-            )
-            history = [ordered(h) for h in history]
-            loss = sum(tf.reduce_sum(h * draw(*h.shape, seed=4)) for h in (*history, *final))
-        found.append([*history, *final, *tape.gradient(loss, (x, *state, *weights))])
-    assert len(history) == (2 if all_states and cell == "LSTM" else 1)
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)

@@ -23,7 +23,7 @@ template <class T, template <class> class CellOf> class Backward : Pass<T, CellO
     const int64_t panels = of_x + of_h + of_reset, largest = this->largest_chunk(chunk_rows);
     const Panels gates = this->all_steps(call.gates);
 
-    const bool R_as_it_is = this->as_they_are(call.R, H);
+    const bool R_as_it_is = call.R.input == 1 && this->as_they_are(H);
     Buffer<T> R{R_as_it_is ? 0 : of_h * blocks * S * width * columns};
     Buffer<T> R_reset{R_as_it_is ? 0 : of_reset * blocks * width * columns};
     InputGradient<T, CellOf> of_input{call};

@@ -14,9 +14,16 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     static constexpr int64_t chunk_rows = 256;
 
     const bool keep = call.gates != nullptr && Cell::keeps_gates;
-    const bool W_as_it_is = this->as_they_are(call.W, I), R_as_it_is = this->as_they_are(call.R, H);
-    Buffer<T> W{W_as_it_is ? 0 : blocks * I * X * width}, R{R_as_it_is ? 0 : blocks * H * S * width}, b{blocks * G * width};
+    static constexpr int64_t together = 4;  // blocks whose weights stand side by side in a line of the cache, as Keras packs them
+
+    const bool W_as_it_is = call.W.input == 1 && this->as_they_are(I);
+    const bool R_by_units = call.R.input == 1 && this->as_they_are(H), R_by_inputs = call.R.unit == 1 && this->as_they_are(H);
+    const bool R_as_it_is = R_by_units || R_by_inputs;
+    // Weights that are multiplied by one chunk alone are brought into order when that is done, in a member's own memory.
+    const bool one_chunk = call.steps <= this->steps_of_chunk(chunk_rows) && blocks >= 2 * call.threads;
+    Buffer<T> W{W_as_it_is ? 0 : (one_chunk ? std::max(1, call.threads) * together : blocks) * I * X * width}, R{R_as_it_is ? 0 : blocks * H * S * width}, b{blocks * G * width};
     Buffer<T> R_reset{Cell::resets_before && !R_as_it_is ? blocks * H * width : 0}, reset{Cell::resets_before ? call.batch * H : 0};
+    Buffer<T> scaled{R_by_inputs ? G * blocks * width : 0};  // [gate][unit]: what R h_{t−1} adds at one step
     Buffer<T> c{Cell::states > 1 ? blocks * call.batch * width : 0};
     Buffer<T> chunk{keep ? 0 : blocks * this->largest_chunk(chunk_rows) * G * width};
 
@@ -31,30 +38,41 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
   private:
     void run(const Member& member) {
         member.share(blocks, [&](int64_t first, int64_t stop) {
-            // Some blocks together, whose weights stand side by side in Keras's packing.
-            for (constexpr int64_t together = 4; first < stop; first += together) pack(first, std::min(stop, first + together));
+            for (; first < stop; first += together) pack(member, first, std::min(stop, first + together));
         });
         member.wait();
         this->each_chunk(chunk_rows, false, [&](int64_t t, int64_t stop) {
+            const Panels a = chunk_of(t, stop);
             const int64_t first_row = start[t];
-            const Panels a = keep ? this->all_steps(call.gates) : Panels{chunk + 0, start[stop] - first_row};
-            const int64_t offset = keep ? 0 : first_row;
-            project(member, a, offset, t, stop);
-            member.wait();
-            for (; t < stop; ++t) advance(member, a, start[t] - offset, t);
+            if (!one_chunk) {
+                this->share_rows(member, blocks, start[stop] - start[t], rows_of_block<X * U>,
+                                 [&](int64_t block, int64_t, int64_t first, int64_t last) {
+                                     project(a, block, W + block * I * X * width, t, stop, first, last);
+                                 });
+                member.wait();
+            }
+            for (; t < stop; ++t) advance(member, a, start[t] - first_row, t);
         });
     }
 
+    // Where the gates of a chunk of steps stand.
+    Panels chunk_of(int64_t t, int64_t stop) const {
+        return keep ? this->all_steps(call.gates).from(start[t]) : Panels{chunk + 0, start[stop] - start[t]};
+    }
+
     // The weights of blocks of units: for each input, those of all gates; and the biases.
-    void pack(int64_t block, int64_t stop) {
-        if (!W_as_it_is) pack(block, stop, call.W, I, Cell::of_input, W + block * I * X * width);
+    void pack(const Member& member, int64_t block, int64_t stop) {
+        T* W_of_block = W + (one_chunk ? member.id * together : block) * I * X * width;
+        if (!W_as_it_is) pack(block, stop, call.W, I, Cell::of_input, W_of_block);
         if (!R_as_it_is) {
             pack(block, stop, call.R, H, Cell::of_state, R + block * H * S * width);
             if constexpr (Cell::resets_before) pack(block, stop, call.R, H, Cell::of_reset, R_reset + block * H * width);
         }
-        for (; block < stop; ++block)
+        for (; block < stop; ++block, W_of_block += I * X * width) {
             for (int gate = 0; gate < G; ++gate)
                 for (int64_t u = 0; u < width; ++u) b[(block * G + gate) * width + u] = bias(gate, block * width + u);
+            if (one_chunk) project(chunk_of(0, call.steps), block, W_of_block, 0, call.steps, 0, this->rows());
+        }
     }
 
     void pack(int64_t block, int64_t stop, const rnn_matrix& from, int64_t inputs, Gates gates, T* to) const {
@@ -77,32 +95,27 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
         return b + b_h;
     }
 
-    // a = W x_t + b for all steps of a chunk.
-    void project(const Member& member, const Panels& a, int64_t offset, int64_t t, int64_t stop) {
+    // a = W x_t + b for a block of units and some rows of a chunk of steps.
+    void project(const Panels& a, int64_t block, const T* W_of_block, int64_t t, int64_t stop, int64_t first, int64_t last) const {
         constexpr int N = X * U;
-        const int64_t first_row = start[t], rows = start[stop] - first_row;
-        this->share_rows(member, blocks, rows, rows_of_block<N>, [&](int64_t block, int64_t, int64_t first, int64_t last) {
-            const T* bias = b + block * G * width;
-            int64_t step = t;  // of the row that was asked for last
-            const auto x = [&](int64_t i) -> const T* {
-                if (first_row + i < start[step]) step = t;
-                while (first_row + i >= start[step + 1]) ++step;
-                return at(call.x, step)(first_row + i - start[step]);
-            };
-            const auto sums = [&](int64_t i) { return a.at(block, first_row - offset + i, Cell::of_input.first); };
-            const T* bias_of_input = bias + Cell::of_input.first * width;
-            if (W_as_it_is) {
-                for (int64_t i = first; i < last; ++i) std::copy_n(bias_of_input, N * V<T>, sums(i));
-                add_dots(call.W, Cell::of_input, I, block, first, last, x, sums);
-            } else
-                add_products_of_block<N>(
-                    first, last, I, static_cast<const T*>(W + block * I * N * V<T>), x,
-                    [&](int64_t) -> const T* { return bias_of_input; }, sums);
-            if constexpr (Cell::of_input.first > 0)
-                for (int64_t i = first; i < last; ++i)
-                    for (int n = 0; n < Cell::of_input.first * U; ++n)
-                        store(a.at(block, first_row - offset + i) + n * V<T>, load(bias + n * V<T>));
-        });
+        const T* bias = b + block * G * width;
+        int64_t step = t;  // of the row that was asked for last
+        const auto x = [&](int64_t i) -> const T* {
+            if (start[t] + i < start[step]) step = t;
+            while (start[t] + i >= start[step + 1]) ++step;
+            return at(call.x, step)(start[t] + i - start[step]);
+        };
+        const auto sums = [&](int64_t i) { return a.at(block, i, Cell::of_input.first); };
+        const T* bias_of_input = bias + Cell::of_input.first * width;
+        if (W_as_it_is) {
+            for (int64_t i = first; i < last; ++i) std::copy_n(bias_of_input, N * V<T>, sums(i));
+            add_dots(call.W, Cell::of_input, I, block, first, last, x, sums);
+        } else
+            add_products_of_block<N>(
+                first, last, I, W_of_block, x, [&](int64_t) -> const T* { return bias_of_input; }, sums);
+        if constexpr (Cell::of_input.first > 0)
+            for (int64_t i = first; i < last; ++i)
+                for (int n = 0; n < Cell::of_input.first * U; ++n) store(a.at(block, i) + n * V<T>, load(bias + n * V<T>));
     }
 
     // What a step needs: is it the first, how many sequences go on after it, and where its states stand.
@@ -131,11 +144,12 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
     template <int first_gate, int count, class Row, class Then>
     void add_recurrent(const Member& member, const Panels& a, int64_t row, int64_t t, const Buffer<T>& R, Row row_of, Then then) {
         constexpr int N = count * U, n = vectors_of_tile(N), at_once = blocks_at_once<N>;
+        if (R_by_inputs) return add_scaled<first_gate, count>(member, a, row, t, row_of, then);
         this->template share_rows<at_once>(
             member, blocks, size(t), rows_of_block<N>, [&](int64_t block, int64_t several, int64_t first, int64_t last) {
                 const T* panels = R + block * H * N * V<T>;
                 const auto sums = [&](int64_t i) { return a.at(block, row + i, first_gate); };
-                if (R_as_it_is)
+                if (R_by_units)
                     for (int64_t each = block; each < block + several; ++each)
                         add_dots(call.R, Gates{first_gate, count}, H, each, first, last, row_of,
                                  [&](int64_t i) { return a.at(each, row + i, first_gate); });
@@ -146,6 +160,28 @@ template <class T, template <class> class CellOf> class Forward : Pass<T, CellOf
                 else add_products_of_block<N>(first, last, H, panels, row_of, sums, sums);
                 for (int64_t each = block; each < block + several; ++each) then(each, first, last);
             });
+        member.wait();
+    }
+
+    // The same for a single row, by weights as they are, those of an input side by side: of all units that are a member's share.
+    template <int first_gate, int count, class Row, class Then>
+    void add_scaled(const Member& member, const Panels& a, int64_t row, int64_t t, Row row_of, Then then) {
+        member.share(size(t) ? blocks : 0, [&](int64_t block, int64_t stop) {
+            const int64_t first = block * width, units = std::min(stop * width, H) - first;
+            for (int g = first_gate; g < first_gate + count; ++g) {
+                T* to = scaled + g * blocks * width + first;
+                std::fill(to, to + (stop - block) * width, T(0));
+                RNN_LEVEL::add_scaled(row_of(0), H, this->weights(call.R, g, first), call.R.input, to, units);
+            }
+            for (; block < stop; ++block) {
+                for (int g = first_gate; g < first_gate + count; ++g)
+                    for (int64_t u = 0; u < width; u += V<T>) {
+                        T* at = a.at(block, row, g) + u;
+                        store(at, load(at) + load(scaled + (g * blocks + block) * width + u));
+                    }
+                then(block, 0, 1);
+            }
+        });
         member.wait();
     }
 

@@ -140,9 +140,11 @@ template <class T, template <class> class CellOf> class Pass {
         });
     }
 
+    int64_t steps_of_chunk(int64_t wanted) const { return std::max<int64_t>(1, wanted / std::max<int64_t>(1, call.batch)); }
+
     // Chunks of whole steps with some hundred rows.
     template <class Work> void each_chunk(int64_t wanted, bool backwards, Work work) const {
-        const int64_t steps = std::max<int64_t>(1, wanted / std::max<int64_t>(1, call.batch));
+        const int64_t steps = steps_of_chunk(wanted);
         const int64_t chunks = parts(call.steps, steps);
         for (int64_t n = 0; n < chunks; ++n) {
             const int64_t chunk = backwards ? chunks - 1 - n : n;
@@ -156,10 +158,8 @@ template <class T, template <class> class CellOf> class Pass {
         return largest;
     }
 
-    // Whether weights, whose numbers of a unit stand side by side, are multiplied as they are: there are few rows, and many inputs.
-    bool as_they_are(const rnn_matrix& W, int64_t inputs) const {
-        return W.input == 1 && inputs >= 128 && call.batch <= 1 && rows() <= 128;
-    }
+    // Whether weights are multiplied as they are: there are few rows, and many inputs.
+    bool as_they_are(int64_t inputs) const { return inputs >= 128 && call.batch <= 1 && rows() <= 128; }
 
     const T* weights(const rnn_matrix& from, int gate, int64_t unit) const {
         return static_cast<const T*>(from.data) + packed_row(gate, unit) * from.unit;

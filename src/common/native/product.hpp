@@ -123,11 +123,15 @@ __attribute__((noinline)) void add_products_of_one(const T* row, const Walk walk
 template <int M, class T>
 __attribute__((noinline)) void add_dots(const T* const* rows, int64_t length, const T* W, int64_t unit, int64_t units, T* const* to) {
     constexpr int most = M == 1 ? 8 : 4, together = V<T> < most ? V<T> : most;
-    Vector<T> sums[M][V<T>] = {};
+    Vector<T> sums[M][V<T>];
+    UNROLLED for (int m = 0; m < M; ++m)
+        UNROLLED for (int u = 0; u < V<T>; ++u) sums[m][u] = Vector<T>{};
     for (int64_t u = 0; u < units; u += together) {
         const T* w[together];
         UNROLLED for (int j = 0; j < together; ++j) w[j] = W + (u + j < units ? u + j : units - 1) * unit;
-        Vector<T> s[M][together] = {};
+        Vector<T> s[M][together];
+        UNROLLED for (int m = 0; m < M; ++m)
+            UNROLLED for (int j = 0; j < together; ++j) s[m][j] = Vector<T>{};
         const auto add = [&](int64_t k, int64_t count) __attribute__((always_inline)) {
             Vector<T> a[M];
             UNROLLED for (int m = 0; m < M; ++m) a[m] = load(rows[m] + k, count);
@@ -166,25 +170,26 @@ inline void add_dots(int64_t first, int64_t stop, int64_t length, const T* W, in
         if (first < stop) add_dots<M - 1>(first, stop, length, W, unit, units, row, to);
 }
 
-// to[k] += Σ_u row[u] W[u * unit + k] for so many columns k.
+// to[k] += Σ_u row[u] W[u * unit + k] for `columns` columns k: some u at a time, whose weights are read in the order in which they
+// stand. `to` has room for whole vectors.
 template <class T>
 inline void add_scaled(const T* row, int64_t units, const T* W, int64_t unit, T* to, int64_t columns) {
-    constexpr int many = 8;
-    int64_t k = 0;
-    for (; k + many * V<T> <= columns; k += many * V<T>) {
-        Vector<T> sums[many];
-        UNROLLED for (int n = 0; n < many; ++n) sums[n] = load(to + k + n * V<T>);
-        for (int64_t u = 0; u < units; ++u) {
-            const Vector<T> a = fill(row[u]);
-            UNROLLED for (int n = 0; n < many; ++n) sums[n] = multiply_add(a, load(W + u * unit + k + n * V<T>), sums[n]);
-        }
-        UNROLLED for (int n = 0; n < many; ++n) store(to + k + n * V<T>, sums[n]);
+    constexpr int some = 8;
+    int64_t u = 0;
+    for (; u + some <= units; u += some, W += some * unit) {
+        Vector<T> a[some];
+        UNROLLED for (int m = 0; m < some; ++m) a[m] = fill(row[u + m]);
+        const auto add = [&](int64_t k, auto load_some) __attribute__((always_inline)) {
+            Vector<T> sum = load(to + k);
+            UNROLLED for (int m = 0; m < some; ++m) sum = multiply_add(a[m], load_some(W + m * unit + k), sum);
+            store(to + k, sum);
+        };
+        int64_t k = 0;
+        for (; k + V<T> <= columns; k += V<T>) add(k, [](const T* from) { return load(from); });
+        if (k < columns) add(k, [&](const T* from) { return load(from, columns - k); });
     }
-    for (; k < columns; k += V<T>) {
-        Vector<T> sum = load(to + k);
-        for (int64_t u = 0; u < units; ++u) sum = multiply_add(fill(row[u]), load(W + u * unit + k, columns - k), sum);
-        store(to + k, sum);
-    }
+    for (; u < units; ++u, W += unit)
+        for (int64_t k = 0; k < columns; k += V<T>) store(to + k, multiply_add(fill(row[u]), load(W + k, columns - k), load(to + k)));
 }
 
 // to[u / width][k][u % width] = from[u * unit + k * input] for `units` units and all inputs, where a row of `to` has `row` numbers

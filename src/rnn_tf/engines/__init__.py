@@ -6,11 +6,12 @@
 
 `refuses` returns the reason, in words, why the engine does not take the case. `recurrence` is the cell with its options, and
 `weights` are as Keras packs them. `x` is `(time, batch, input)` and `state` a tuple of `(batch, hidden)`. `valid` is
-`(time, batch, 1)`, False where a step is skipped and the state stays as it is: all but `reference` are given None, for the
+`(time, batch, 1)`, False where a step is skipped and the state stays as it is. `fused` and `vendor` are given None, for the
 driver brings the valid steps together, and `lengths`, how many each sequence has, `(batch,)`: what is returned of the steps
 behind them is not read, nor the final state of `fused`, which runs them. `unrolled` writes the loop out in the graph, once a
 step. `history` is a tuple of every h_t and, with `all_states`, of an LSTM's every c_t, each `(time, batch, hidden)`; `final`
-is the state after the last step, and `saved` are the tensors that the backward pass needs.
+is the state after the last step, and `saved` are the tensors that the backward pass needs. Of an engine that is `batch_major`
+the first two axes of x, `valid` and the history are the other way round.
 
 `backward` returns the gradients of x, the initial state and the weights, in operations that can be differentiated again. It is
 None of an engine whose operations TensorFlow differentiates.
@@ -32,6 +33,9 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def batch_major(self) -> bool: ...
 
     @property
     def backward(self) -> Callable[..., list[Tensor]] | None: ...

@@ -11,6 +11,7 @@ from rnn_tf.cells.base import Recurrence, State, Tensor, page
 from rnn_tf.cells.kernel import BACKWARD, Kernel
 
 name = "fused"
+batch_major = False
 
 # The activations that keep the state within bounds.
 BOUNDED = (keras.activations.tanh, keras.activations.sigmoid)

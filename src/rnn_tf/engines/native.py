@@ -11,12 +11,13 @@ import tensorflow as tf
 from rnn_common.cells import CELLS
 from rnn_common.native import calls
 from rnn_tf import operation, private
-from rnn_tf.call import differentiable
-from rnn_tf.cells.base import Recurrence, State, Tensor, swapped, take
+from rnn_tf.call import differentiable, over_valid
+from rnn_tf.cells.base import Recurrence, State, Tensor, swapped
 from rnn_tf.compiled import graphs
 from rnn_tf.engines import fused
 
 name = "native"
+batch_major = True
 backward = None  # the operations have gradients of their own, below
 
 # The activations of which there are kernels.
@@ -57,18 +58,14 @@ def forward(
     weights: Sequence[Tensor],
     x: Tensor,
     state: State,
-    valid: None = None,
+    valid: Tensor | None = None,
     all_states: bool = False,
     unrolled: bool = False,
-    lengths: Tensor | None = None,
-    batch_major: bool = False,
+    lengths: None = None,
 ) -> tuple[State, State, None]:
-    """See `rnn_tf.engines`. There is no loop that could be `unrolled`.
-
-    `batch_major`, `x` is `(batch, time, input)`, and so are histories.
-    """
-    counts = () if lengths is None else (tf.cast(lengths, tf.int64),)
-    call = _Call(_kernel(recurrence), batch_major, x, tuple(state), tuple(weights), counts)
+    """See `rnn_tf.engines`. There is no loop that could be `unrolled`."""
+    mask = () if valid is None else (tf.squeeze(valid, -1),)
+    call = _Call(_kernel(recurrence), x, tuple(state), tuple(weights), mask)
     history, final, _ = call.forward(private.a_tape_may_record(), all_states)
     return history, final, None
 
@@ -78,26 +75,23 @@ class _Call(NamedTuple):
 
     Attributes:
         kernel: which of the kernels.
-        batch_major: whether x and histories are `(batch, time, …)`.
-        x, state, weights: as an engine is given them.
-        lengths: how many steps each sequence has, `(batch,)`, in a tuple; or an empty one.
+        x, state, weights: as the engine is given them.
+        mask: which steps are valid, `(batch, time)`, in a tuple; or an empty one.
     """
 
     kernel: int
-    batch_major: bool
     x: Tensor
     state: State
     weights: tuple[Tensor, ...]
-    lengths: tuple[Tensor, ...]
+    mask: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, op: tf.Operation) -> _Call:
         """What an operation was given."""
-        states, packed, counted = (op.get_attr(each) for each in ("states", "packed", "counted"))
-        x, *others = op.inputs[: 1 + states + packed + counted]
+        states, packed, masked = (op.get_attr(each) for each in ("states", "packed", "masked"))
+        x, *others = op.inputs[: 1 + states + packed + masked]
         return cls(
             op.get_attr("kernel"),
-            op.get_attr("batch_major"),
             x,
             tuple(others[:states]),
             tuple(others[states:][:packed]),
@@ -106,19 +100,19 @@ class _Call(NamedTuple):
 
     @property
     def no_gradients(self) -> list[None]:
-        """What stands for the gradients of the lengths."""
-        return [None] * len(self.lengths)
+        """What stands for the gradient of the mask."""
+        return [None] * len(self.mask)
 
     @property
     def attributes(self) -> dict[str, Any]:
         cell = self.recurrence.cell
         places = [cell.orders["keras"].index(gate) for gate in cell.gates]
-        return {"kernel": self.kernel, "places": places, "batch_major": self.batch_major}
+        return {"kernel": self.kernel, "places": places}
 
     @property
     def tensors(self) -> tuple[Any, ...]:
         """What all operations have as inputs."""
-        return self.x, self.state, self.weights, self.lengths
+        return self.x, self.state, self.weights, self.mask
 
     @property
     def recurrence(self) -> Recurrence:
@@ -153,30 +147,24 @@ class _Call(NamedTuple):
         )
         x, state, weights = inputs[0], inputs[1 : 1 + len(self.state)], inputs[1 + len(self.state) :]
         passes = graphs(fused, self.recurrence.cell, self.recurrence.activations)
+
+        def run(x: Tensor, lengths: Tensor | None = None) -> tuple[State, State]:
+            return differentiable(*passes, weights, x, state, len(d_history) > 1 or lengths is not None)
+
         with tf.GradientTape() as outer:
             outer.watch((*inputs, *cotangents))
             with tf.GradientTape() as inner:
                 inner.watch(inputs)
-                every = len(d_history) > 1 or bool(self.lengths)
-                history, final = differentiable(*passes, weights, self._turned(x), state, every)
-                for length in self.lengths:
-                    final = tuple(state_at(length, h, h_0) for h, h_0 in zip(history, state, strict=True))
-                history = tuple(map(self._turned, history[: len(d_history)]))
+                if self.mask:
+                    history, final = over_valid(run, swapped(x), state, tf.transpose(self.mask[0]))
+                else:
+                    history, final = run(swapped(x))
+                history = tuple(map(swapped, history[: len(d_history)]))
             gradients = inner.gradient((*history, *final), inputs, cotangents)
         found = outer.gradient(
             gradients[which], (*inputs, *cotangents), list(d_gradients), tf.UnconnectedGradients.ZERO
         )
         return found[: len(inputs)], found[len(inputs) :]
-
-    def _turned(self, sequences: Tensor) -> Tensor:
-        """From the order of this call to that of time first, or back."""
-        return swapped(sequences) if self.batch_major else sequences
-
-
-def state_at(lengths: Tensor, history: Tensor, initial: Tensor) -> Tensor:
-    """The state after each sequence's last step: of an empty one the initial state."""
-    steps = tf.cast(lengths, tf.int32)[None]
-    return tf.where(steps[0, :, None] > 0, take(history, tf.maximum(steps - 1, 0))[0], initial)
 
 
 # What the operations save for each other is computed from x, state and weights, and is not differentiated.

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rnn_tf.cells.base import Recurrence, State, Tensor
 
 name = "reference"
+batch_major = False
 backward = None  # TensorFlow's
 
 

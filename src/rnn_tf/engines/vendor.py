@@ -14,6 +14,7 @@ from rnn_tf.cells.base import Activation, Recurrence, State, Tensor
 from rnn_tf.engines import fused
 
 name = "vendor"
+batch_major = False
 backward = None  # TensorFlow's
 
 # What cuDNN calls its layers, by the cell and its activations.
