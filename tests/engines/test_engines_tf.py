@@ -327,7 +327,7 @@ TRANSFORMS = [
 
 @pytest.mark.parametrize(("transform", "expected"), TRANSFORMS, ids=[each.__name__ for each, _ in TRANSFORMS])
 def test_transforms(cell, transform, expected):
-    if transform is hessian and cell != "GRU v3":
+    if transform is hessian and cell != "SimpleRNN":
         pytest.skip("takes TensorFlow half a minute; that of the LSTM is below")
     layer, x = layer_of(cell, units=3, features=2, return_state=False), draw(2, 3, 2)
     torch, f = in_torch(layer, cell)

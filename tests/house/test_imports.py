@@ -49,10 +49,8 @@ assert find_spec("triton") is None or "triton" in sys.modules, "PyTorch no longe
 # A process takes a dozen seconds, half of them TensorFlow's.
 ORDERS = {
     "rnn_torch first": ("import rnn_torch, tensorflow", "inductor"),
-    "rnn_tf first": ("import rnn_tf, torch", "eager"),
     "common first": ("from rnn_common import twins; twins.get('tf'); twins.get('torch')", "eager"),
     "TensorFlow before ours": ("import tensorflow, rnn_torch", "inductor"),
-    "both before ours": ("import torch, keras, rnn_tf", "eager"),
 }
 
 

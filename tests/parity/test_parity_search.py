@@ -44,7 +44,7 @@ def gradient_scale(case):
     ],
 )
 @given(case=searched())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_search_against_the_oracle(name, engine, case):
     check_against_oracle(twins.get(name), case, engine, scale=gradient_scale(case))
 
