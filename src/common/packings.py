@@ -125,6 +125,15 @@ def _merge_biases(
     return biases
 
 
+def merged(cell: Cell, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Weights with both biases apart, as `unpack_torch` gives them, as `Parameters` hold them: the two of a gate are added."""
+    found = dict(weights)
+    for gate in set(cell.gates) - set(cell.apart):
+        if f"b_h{gate}" in found:
+            found[cell.bias(gate)] = found[cell.bias(gate)] + found.pop(f"b_h{gate}")
+    return found
+
+
 # A cell of the user's own, which no framework packs, has each weight by its name: in Keras a matrix transposed.
 
 
