@@ -1,4 +1,4 @@
-"""What was found in a file or a model, described without a framework: recurrent layers, embeddings, dense layers, the rest by name."""
+"""What was found in a file or a model, without a framework: recurrent layers, embeddings, dense layers, foreign ones."""
 
 from __future__ import annotations
 
