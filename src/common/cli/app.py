@@ -18,6 +18,7 @@ from rnn_common.cli import bench, terminal
 from rnn_common.cli.compare import compare
 from rnn_common.cli.engines import engines
 from rnn_common.cli.gradients import gradients
+from rnn_common.cli.inspect import inspect
 from rnn_common.cli.lockstep import lockstep
 from rnn_common.cli.predict import predict
 from rnn_common.cli.resume import resume
@@ -26,7 +27,7 @@ from rnn_common.cli.train import train
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (compare, train, resume, predict, lockstep, gradients, engines):
+for command in (compare, inspect, train, resume, predict, lockstep, gradients, engines):
     app.command()(command)
 app.add_typer(bench.app, name="bench")
 

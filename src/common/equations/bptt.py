@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnn_common.cells import Cell
 from rnn_common.equations import gru, gru_v3, lstm, simple_rnn
-from rnn_common.equations.arithmetic import Array, State
+from rnn_common.equations.arithmetic import Activation, Array, State
 from rnn_common.weights import Parameters
 
 PAGES: dict[str, Any] = {"SimpleRNN": simple_rnn, "LSTM": lstm, "GRU": gru, "GRU v3": gru_v3}
@@ -108,7 +108,11 @@ def _weights(parameters: Parameters) -> Any:
 
 
 def unroll(
-    parameters: Parameters, x: ArrayLike, state: Sequence[ArrayLike] | None = None, lengths: ArrayLike | None = None
+    parameters: Parameters,
+    x: ArrayLike,
+    state: Sequence[ArrayLike] | None = None,
+    lengths: ArrayLike | None = None,
+    activations: Sequence[Activation] = (),
 ) -> Unrolled:
     """Run a layer over a batch of sequences in float64.
 
@@ -118,6 +122,7 @@ def unroll(
         state: the initial `(h,)`, or `(h, c)` for an LSTM, each `(batch, hidden)`. Default zeros.
         lengths: `(batch,)`, each from 1 to time. A sequence's state stays as it is once the sequence has ended. Default:
             every sequence fills the time axis.
+        activations: what stands in for tanh and then, of a cell with gates, for σ. Default these.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or shape, or a length out of range.
@@ -127,17 +132,24 @@ def unroll(
         state = [np.zeros((x.shape[0], parameters.hidden_size)) for _ in parameters.cell.states]
     initial = tuple(np.asarray(array, np.float64) for array in state)
     _check_inputs(parameters, x, initial)
-    return unroll_weights(parameters.cell, _weights(parameters), x, initial, lengths)
+    return unroll_weights(parameters.cell, _weights(parameters), x, initial, lengths, activations)
 
 
-def unroll_weights(cell: Cell, w: Any, x: Array, state: State, lengths: ArrayLike | None = None) -> Unrolled:
+def unroll_weights(
+    cell: Cell,
+    w: Any,
+    x: Array,
+    state: State,
+    lengths: ArrayLike | None = None,
+    activations: Sequence[Activation] = (),
+) -> Unrolled:
     """`unroll` without its checks, in the arithmetic of its arguments: complex ones give complex-step derivatives."""
     batch, time, _ = x.shape
     step = page(cell).step
     valid = _valid(lengths, batch, time)
     outputs, traces = [], []
     for t in range(time):
-        after, trace = step(w, x[:, t], state)
+        after, trace = step(w, x[:, t], state, *activations)
         state = tuple(np.where(valid[t], new, old) for new, old in zip(after, state, strict=True))
         outputs.append(np.where(valid[t], after[0], 0))
         traces.append(trace)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_common.cells import GRUv3Weights
-from rnn_common.equations.arithmetic import Array, State, sigmoid
+from rnn_common.equations.arithmetic import Activation, Array, State, sigmoid
 
 
 class Trace(NamedTuple):
@@ -23,8 +23,14 @@ class Trace(NamedTuple):
     n_tilde: Array
 
 
-def step(w: GRUv3Weights, x_t: Array, state: State) -> tuple[State, Trace]:
-    """One step of the GRU's third form.
+def step(
+    w: GRUv3Weights,
+    x_t: Array,
+    state: State,
+    activation: Activation = np.tanh,
+    recurrent_activation: Activation = sigmoid,
+) -> tuple[State, Trace]:
+    """One step of the GRU's third form. `activation` stands in for tanh, `recurrent_activation` for σ.
 
     r_t = σ(W_ir x_t + W_hr h_{t−1} + b_r)
     z_t = σ(W_iz x_t + W_hz h_{t−1} + b_z)
@@ -34,15 +40,15 @@ def step(w: GRUv3Weights, x_t: Array, state: State) -> tuple[State, Trace]:
     (h,) = state
     a_r = x_t @ w.W_ir.T + h @ w.W_hr.T + w.b_r
     a_z = x_t @ w.W_iz.T + h @ w.W_hz.T + w.b_z
-    r_t, z_t = sigmoid(a_r), sigmoid(a_z)
+    r_t, z_t = recurrent_activation(a_r), recurrent_activation(a_z)
     a_n = x_t @ w.W_in.T + w.b_n + (r_t * h) @ w.W_hn.T
-    n_tilde = np.tanh(a_n)
+    n_tilde = activation(a_n)
     h_t = (1 - z_t) * n_tilde + z_t * h
     return (h_t,), Trace(x_t, h, a_r, a_z, a_n, r_t, z_t, n_tilde)
 
 
 def step_backward(w: GRUv3Weights, s: Trace, d_state: State) -> tuple[Array, State, GRUv3Weights]:
-    """The derivative of `step`: from ∂L/∂h_t to ∂L/∂x_t, ∂L/∂h_{t−1} and ∂L/∂W."""
+    """The derivative of `step` with tanh and σ: from ∂L/∂h_t to ∂L/∂x_t, ∂L/∂h_{t−1} and ∂L/∂W."""
     (d_h_t,) = d_state
     d_a_n = d_h_t * (1 - s.z_t) * (1 - s.n_tilde**2)
     d_a_z = d_h_t * (s.h - s.n_tilde) * s.z_t * (1 - s.z_t)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_common.cells import LSTMWeights
-from rnn_common.equations.arithmetic import Array, State, sigmoid
+from rnn_common.equations.arithmetic import Activation, Array, State, sigmoid
 
 
 class Trace(NamedTuple):
@@ -27,8 +27,16 @@ class Trace(NamedTuple):
     c_t: Array
 
 
-def step(w: LSTMWeights, x_t: Array, state: State) -> tuple[State, Trace]:
+def step(
+    w: LSTMWeights,
+    x_t: Array,
+    state: State,
+    activation: Activation = np.tanh,
+    recurrent_activation: Activation = sigmoid,
+) -> tuple[State, Trace]:
     """One step of the LSTM (document, "LSTM"; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000).
+
+    `activation` stands in for tanh, `recurrent_activation` for σ.
 
     i_t = σ(W_ii x_t + W_hi h_{t−1} + b_i)
     f_t = σ(W_if x_t + W_hf h_{t−1} + b_f)
@@ -42,14 +50,15 @@ def step(w: LSTMWeights, x_t: Array, state: State) -> tuple[State, Trace]:
     a_f = x_t @ w.W_if.T + h @ w.W_hf.T + w.b_f
     a_o = x_t @ w.W_io.T + h @ w.W_ho.T + w.b_o
     a_c = x_t @ w.W_ic.T + h @ w.W_hc.T + w.b_c
-    i_t, f_t, o_t, c_tilde = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), np.tanh(a_c)
+    i_t, f_t, o_t = recurrent_activation(a_i), recurrent_activation(a_f), recurrent_activation(a_o)
+    c_tilde = activation(a_c)
     c_t = f_t * c + i_t * c_tilde
-    h_t = o_t * np.tanh(c_t)
+    h_t = o_t * activation(c_t)
     return (h_t, c_t), Trace(x_t, h, c, a_i, a_f, a_o, a_c, i_t, f_t, o_t, c_tilde, c_t)
 
 
 def step_backward(w: LSTMWeights, s: Trace, d_state: State) -> tuple[Array, State, LSTMWeights]:
-    """The derivative of `step`: from ∂L/∂h_t, ∂L/∂c_t to ∂L/∂x_t, ∂L/∂h_{t−1}, ∂L/∂c_{t−1} and ∂L/∂W."""
+    """The derivative of `step` with tanh and σ: from ∂L/∂h_t, ∂L/∂c_t to ∂L/∂x_t, ∂L/∂h_{t−1}, ∂L/∂c_{t−1} and ∂L/∂W."""
     d_h_t, d_c_t = d_state
     tanh_c_t = np.tanh(s.c_t)
     d_o_t = d_h_t * tanh_c_t

@@ -1,0 +1,122 @@
+"""The command `rnn-parity inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from rnn_common import exchange
+from rnn_common.cli import terminal
+from rnn_common.cli.terminal import bad_input, printing
+from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.files import check_writable, write_json
+
+
+@terminal.command
+def inspect(
+    file: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
+    json: Annotated[Path | None, typer.Option(parser=terminal.path, help="Write what is found there, too.")] = None,
+) -> None:
+    """Say which recurrent layers are in a file: cell, sizes, directions, activations, packing, and what was assumed.
+
+    The file is neither unpickled nor executed, and no framework is imported.
+
+    Exit status: 0; 2 for a file that cannot be read or is not understood.
+    """
+    with bad_input():
+        if json is not None:
+            check_writable(json)
+        found = exchange.read(file)
+    if json is not None:
+        write_json(as_data(found), json)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for layer in found.layers:
+        table.add_row(*map(escape, described(layer)))
+    with printing() as console:
+        console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
+        console.print(table)
+        for note in (*found.notes, *(f"{each.name}: {note}" for each in found.recurrent for note in each.notes)):
+            console.print(escape(note), highlight=False)
+
+
+def described(layer: Layer) -> tuple[str, str, str]:
+    """A layer in a line: its name, what it is, and how the file has it."""
+    if isinstance(layer, Recurrent):
+        return (
+            layer.name,
+            f"{layer.cell.name} {layer.input_size} → {layer.hidden_size}{_directions(layer)}",
+            _packing(layer),
+        )
+    if isinstance(layer, Embedding):
+        symbols, width = layer.E.shape
+        return layer.name, f"embedding {symbols} × {width}", "symbol 0 is padding" if layer.masks else ""
+    if isinstance(layer, Dense):
+        outputs, inputs = layer.W.shape
+        words = [str(layer.activation)] * (layer.activation.name != "linear") + ["no bias"] * (layer.b is None)
+        return layer.name, f"dense {inputs} → {outputs}", ", ".join(words)
+    return layer.name, layer.kind, "left out" if layer.changes else ""
+
+
+def _directions(layer: Recurrent) -> str:
+    if len(layer.directions) == 2:
+        return " both ways" + (f", {layer.merge}" if layer.merge != "concat" else "")
+    return " backwards" if layer.backwards else ""
+
+
+def _packing(layer: Recurrent) -> str:
+    activations = dict.fromkeys(_activations(direction.activations) for direction in layer.directions)
+    words = (
+        [f"packed as {layer.packing}", " | ".join(activations)]
+        + ["no bias"] * (not layer.bias)
+        + ["masked"] * bool(layer.masks)
+    )
+    return ", ".join(words)
+
+
+def _activations(activations: tuple[Activation, ...]) -> str:
+    return " ".join(map(str, activations))
+
+
+def as_data(found: Found) -> dict[str, Any]:
+    """What was found, without the numbers, as plain data for JSON."""
+    return {
+        "file": str(found.path),
+        "format": found.format,
+        "chain": found.chain,
+        "layers": [_data(layer) for layer in found.layers],
+        "notes": list(found.notes),
+    }
+
+
+def _data(layer: Layer) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": layer.name, "kind": type(layer).__name__, "arrays": list(layer.arrays)}
+    if isinstance(layer, Recurrent):
+        return data | {
+            "cell": layer.cell.name,
+            "input": layer.input_size,
+            "hidden": layer.hidden_size,
+            "directions": len(layer.directions),
+            "activations": [list(map(asdict, each.activations)) for each in layer.directions],
+            "bias": layer.bias,
+            **{
+                name: getattr(layer, name)
+                for name in ("packing", "backwards", "flipped", "merge", "returns_sequences", "masks")
+            },
+            "notes": list(layer.notes),
+        }
+    if isinstance(layer, Embedding):
+        return data | {"symbols": layer.E.shape[0], "width": layer.E.shape[1], "masks": layer.masks}
+    if isinstance(layer, Dense):
+        outputs, inputs = layer.W.shape
+        return data | {
+            "inputs": inputs,
+            "outputs": outputs,
+            "bias": layer.b is not None,
+            "activation": asdict(layer.activation),
+        }
+    return data | {"is": layer.kind, "changes": layer.changes}

@@ -1,0 +1,127 @@
+"""What was found, run in NumPy by the document's equations: what every reader and writer is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rnn_common.equations import check_lengths, unroll_weights
+from rnn_common.equations.arithmetic import State
+from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
+
+Array = NDArray[Any]
+
+
+class Ran(NamedTuple):
+    """What a recurrent layer gives.
+
+    Attributes:
+        outputs: every step's, directions merged, `(batch, time, width)`; 0 where a sequence has ended.
+        last: the output after each sequence's last step, directions merged, `(batch, width)`: of the one that runs backwards
+            that after the first.
+        final: the state of each direction after all steps, each `(h,)` or `(h, c)` of `(batch, hidden)`.
+    """
+
+    outputs: Array
+    last: Array
+    final: tuple[State, ...]
+
+
+def run_layer(
+    layer: Recurrent,
+    x: Array,
+    state: Sequence[State] | None = None,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+) -> Ran:
+    """Run a recurrent layer.
+
+    Args:
+        layer: the layer.
+        x: `(batch, time, input)`.
+        state: of each direction the initial `(h,)` or `(h, c)`, each `(batch, hidden)`. Default zeros.
+        lengths: `(batch,)`: how many steps each sequence has, in front. Default all.
+        dtype: in which it is computed. Default float64.
+    """
+    runs = [
+        _run_direction(layer, n, x, None if state is None else state[n], lengths, dtype)
+        for n in range(len(layer.directions))
+    ]
+    if len(runs) == 1:
+        ((outputs, final),) = runs
+        return Ran(outputs, final[0], (final,))
+    outputs, last = (
+        merge(layer.merge, *pair) for pair in zip(*((outputs, final[0]) for outputs, final in runs), strict=True)
+    )
+    return Ran(outputs, last, tuple(final for _, final in runs))
+
+
+def _run_direction(
+    layer: Recurrent, direction: int, x: Array, state: State | None, lengths: Array | None, dtype: DTypeLike
+) -> tuple[Array, State]:
+    """Every output and the final state of one direction; the outputs in the order in which the layer hands them on."""
+    batch, time, _ = x.shape
+    backwards = layer.backwards or direction == 1
+    steps = np.full(batch, time) if lengths is None else check_lengths(lengths, batch, time)
+    order = _reversed(steps, time)
+    x = np.take_along_axis(x, order[..., None], 1) if backwards else x
+    parameters = layer.parameters(direction).astype(dtype)
+    if state is None:
+        state = tuple(np.zeros((batch, layer.hidden_size)) for _ in layer.cell.states)
+    unrolled = unroll_weights(
+        layer.cell,
+        layer.cell.weights(**parameters),
+        x.astype(dtype),
+        tuple(h.astype(dtype) for h in state),
+        steps,
+        layer.directions[direction].activations,
+    )
+    outputs = unrolled.outputs
+    if backwards and not layer.flipped:
+        outputs = np.take_along_axis(outputs, order[..., None], 1)
+    return outputs, unrolled.final
+
+
+def _reversed(lengths: Array, time: int) -> Array:
+    """`(batch, time)`: which step of a sequence is the first, second … from its end; behind it each is in its own place."""
+    t = np.arange(time)
+    return np.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
+
+
+def merge(how: str, forward: Array, backward: Array) -> Array:
+    """Two directions' outputs as one."""
+    if how == "concat":
+        return np.concatenate([forward, backward], -1)
+    return {"sum": forward + backward, "mul": forward * backward, "ave": (forward + backward) / 2}[how]
+
+
+def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, dtype: DTypeLike = np.float64) -> Array:
+    """Run layers one after the other.
+
+    Args:
+        layers: as `Found.layers` has them, where `chain` says that they are one.
+        x: `(batch, time, input)`, or symbols `(batch, time)` where an embedding comes first.
+        lengths: see `run_layer`.
+        dtype: in which it is computed. Default float64.
+
+    Returns:
+        `(batch, time, width)`, or `(batch, width)` behind a recurrent layer that hands on its last output alone.
+
+    Raises:
+        ValueError: a foreign layer is among them that changes what goes through it.
+    """
+    for layer in layers:
+        if isinstance(layer, Embedding):
+            x = layer.E.astype(dtype)[x]
+        elif isinstance(layer, Recurrent):
+            ran = run_layer(layer, x, lengths=lengths, dtype=dtype)
+            x = ran.last if layer.returns_sequences is False else ran.outputs
+        elif isinstance(layer, Dense):
+            b = 0 if layer.b is None else layer.b.astype(dtype)
+            x = layer.activation(x @ layer.W.T.astype(dtype) + b)
+        elif isinstance(layer, Foreign) and layer.changes:
+            raise ValueError(f"layers should be embeddings, recurrent or dense, got {layer.name}, a {layer.kind}")
+    return x
