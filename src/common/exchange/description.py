@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,6 +206,33 @@ class Found:
     @property
     def recurrent(self) -> tuple[Recurrent, ...]:
         return tuple(layer for layer in self.layers if isinstance(layer, Recurrent))
+
+    @property
+    def ours(self) -> tuple[Recurrent | Embedding | Dense, ...]:
+        """All that is not foreign."""
+        return tuple(layer for layer in self.layers if not isinstance(layer, Foreign))
+
+    @property
+    def is_network(self) -> bool:
+        """Whether what is ours is a whole network, each layer reading what the one before it gives: a single layer is."""
+        rest = [layer for layer in self.layers if isinstance(layer, Foreign) and layer.changes]
+        return not rest and (self.chain or len(self.ours) == 1)
+
+    def only(self, prefix: str) -> Found:
+        """The layers whose names begin so.
+
+        Raises:
+            ValueError: there are none.
+        """
+        layers = tuple(layer for layer in self.layers if layer.name.startswith(prefix))
+        if not any(isinstance(layer, Recurrent) for layer in layers):
+            names = ", ".join(layer.name for layer in self.recurrent) or "none"
+            raise ValueError(
+                f"only should begin the name of a recurrent layer of {self.path.name} ({names}), got {prefix}"
+            )
+        places = [place for place, layer in enumerate(self.layers) if layer in layers]
+        in_one = places == list(range(places[0], places[-1] + 1))
+        return replace(self, layers=layers, chain=self.chain and in_one)
 
 
 def default_activations(cell: Cell) -> tuple[Activation, ...]:

@@ -1,0 +1,139 @@
+"""From one file to another, with a proof."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_common import exchange, twins
+from rnn_common.exchange import arrays_write, onnx_write, proof
+from rnn_common.exchange.description import Found
+from rnn_common.exchange.proof import Proof, ProofFailed
+from rnn_common.files import check_writable
+
+Array = NDArray[Any]
+
+
+def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
+    """Write what is in one file into another of another kind, and prove that it computes the same.
+
+    What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
+    gets its name when that holds.
+
+    Args:
+        source: ends with one of `exchange.SUFFIXES`.
+        target: ends with one of `TARGETS`.
+        only: what the names of the layers that are wanted begin with. Default all.
+
+    Raises:
+        NotUnderstood, ValueError: the source is not understood, or the target cannot express it; says what and what would work.
+        ProofFailed: what was written does not compute what was read.
+        MissingPackage, ModuleNotFoundError: whoever the file is for is not installed.
+        OSError: a file cannot be read or written.
+    """
+    kind = next((suffix for suffix in TARGETS if target.name.lower().endswith(suffix)), None)
+    if kind is None:
+        raise ValueError(f"target should end with {', '.join(TARGETS)}, got {target.name}")
+    check_writable(target)
+    found = exchange.read(source)
+    found = found.only(only) if only else found
+    if not found.recurrent:
+        raise ValueError(
+            f"source should hold a recurrent layer, got {', '.join(each.name for each in found.layers) or 'none'}"
+        )
+    with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".rnn-parity-") as folder:
+        written = Path(folder) / f"written{kind}"
+        proofs = TARGETS[kind](found, written)
+        if failed := [each for each in proofs if not each.holds]:
+            worst = max(failed, key=lambda each: each.deviation)
+            raise ProofFailed(
+                f"{target.name} should compute what {source.name} does, but {worst.name} is {worst.deviation:.1e} off by {worst.by}, "
+                f"bound {worst.bound:.1e}; nothing was written"
+            )
+        os.replace(written, target)
+    return proofs
+
+
+def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found, Path], list[Proof]]:
+    """Arrays by PyTorch's names, as a file of no framework; run by the equations, and by PyTorch where it is installed."""
+
+    def write(found: Found, path: Path) -> list[Proof]:
+        path.write_bytes(content(arrays_write.state_dict(found.layers)))
+        return _of_arrays(found, path)
+
+    return write
+
+
+def _to_pt(found: Found, path: Path) -> list[Proof]:
+    _twin("torch").save(arrays_write.state_dict(found.layers), path)
+    return _of_arrays(found, path)
+
+
+def _of_arrays(found: Found, path: Path) -> list[Proof]:
+    """Every recurrent layer, read again and run by PyTorch."""
+    again = exchange.read(path)
+    names = dict(zip((each.name for each in found.recurrent), again.recurrent, strict=True))
+    if "torch" not in twins.installed():
+        run = lambda name, x: exchange.run_layer(names[name], x, dtype=np.float32).outputs  # noqa: E731
+        return proof.of_layers(_with_sequences(found), "the equations", run)
+    torch = _twin("torch")
+    return proof.of_layers(_with_sequences(found), "torch", lambda name, x: torch.run(torch.model_of(names[name]), x))
+
+
+def _to_keras(found: Found, path: Path) -> list[Proof]:
+    tf = _twin("tf")
+    tf.save(tf.model(_network(found, path), builtin=True), path)
+    return proof.of_network(found, "keras", lambda x: tf.run(tf.opened(path), x))
+
+
+def _to_keras_weights(found: Found, path: Path) -> list[Proof]:
+    tf = _twin("tf")
+    model = tf.model(_network(found, path), builtin=True)
+    model.save_weights(path)
+    empty = tf.model(found, builtin=True)
+    empty.set_weights([np.zeros_like(each) for each in empty.get_weights()])
+    empty.load_weights(path)
+    return proof.of_network(found, "keras", lambda x: tf.run(empty, x))
+
+
+def _to_onnx(found: Found, path: Path) -> list[Proof]:
+    onnx_write.write(_network(found, path).ours, path)
+    return proof.of_network(found, "onnxruntime", lambda x: onnx_write.run(path, x))
+
+
+def _network(found: Found, path: Path) -> Found:
+    """What was found, if it is one network.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found.is_network:
+        return found
+    foreign = [each for each in found.layers if each not in found.ours and each.changes]  # type: ignore[union-attr]
+    why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"  # type: ignore[union-attr]
+    raise ValueError(
+        f"a file that ends with {path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only"
+    )
+
+
+def _twin(name: str) -> Any:
+    """The page `exchange` of a twin."""
+    import importlib
+
+    return importlib.import_module(f"{twins.get(name).package}.exchange")
+
+
+TARGETS: dict[str, Callable[[Found, Path], list[Proof]]] = {
+    ".weights.h5": _to_keras_weights,
+    ".keras": _to_keras,
+    ".pt": _to_pt,
+    ".safetensors": _to_arrays(arrays_write.safetensors),
+    ".npz": _to_arrays(arrays_write.npz),
+    ".onnx": _to_onnx,
+}

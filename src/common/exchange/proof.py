@@ -1,0 +1,90 @@
+"""A proof that what was written computes what was read: a probe, run by whoever the file is for, beside the equations.
+
+The bound is measured on the network at hand, as how far a right run in float32 is from one in float64: trained weights may
+amplify rounding a hundredfold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_common.exchange.description import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange.forward import run_chain, run_layer
+from rnn_common.parity.contract import deviation
+
+Array = NDArray[Any]
+Run = Callable[[Array], Array]
+
+BATCH, TIME, LARGEST = 3, 7, 3.0  # unlike each other and, mostly, unlike sizes; inputs that bend the activations
+FACTOR = 8.0  # how many times as far as the equations in float32 another order of sums may be
+UNIT = float(np.finfo(np.float32).eps)
+
+
+class Proof(NamedTuple):
+    """How far one is from the equations.
+
+    Attributes:
+        name: of the layer, or of the whole network.
+        by: who ran it.
+        deviation: max|a − b| / max|b| from the equations in float64.
+        bound: how far it may be.
+    """
+
+    name: str
+    by: str
+    deviation: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        return self.deviation <= self.bound
+
+
+class ProofFailed(ValueError):
+    """What was written does not compute what was read; nothing was left behind."""
+
+
+def prove(name: str, by: str, expected: Callable[[Any], Array], got: Array) -> Proof:
+    """Hold what came of a probe against the equations.
+
+    Args:
+        name, by: see `Proof`.
+        expected: the equations on that probe, in the arithmetic of the dtype that it is given.
+        got: what came.
+    """
+    exact = expected(np.float64)
+    rounding = deviation(expected(np.float32).astype(np.float64), exact)
+    return Proof(name, by, deviation(got.astype(np.float64), exact), FACTOR * rounding + 4 * UNIT)
+
+
+def of_network(found: Found, by: str, run: Run) -> list[Proof]:
+    """That a whole network computes what was found."""
+    x = probe(found.ours[0])
+    return [prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x))]
+
+
+def of_layers(found: Found, by: str, run: Callable[[str, Array], Array]) -> list[Proof]:
+    """That every recurrent layer does, each by itself: `run` is given its name and its input."""
+    proofs = []
+    for layer in found.recurrent:
+        x = probe(layer)
+
+        def expected(dtype: Any, layer: Recurrent = layer, x: Array = x) -> Array:
+            ran = run_layer(layer, x, dtype=dtype)
+            return ran.last if layer.returns_sequences is False else ran.outputs
+
+        proofs.append(prove(layer.name, by, expected, run(layer.name, x)))
+    return proofs
+
+
+def probe(layer: Layer, seed: int = 0) -> Array:
+    """What a layer is run on: features up to 3 in float32, or symbols."""
+    random = np.random.default_rng(seed)
+    if isinstance(layer, Embedding):
+        return random.integers(min(1, len(layer.E) - 1), len(layer.E), (BATCH, TIME))
+    width = layer.input_size if isinstance(layer, Recurrent) else layer.W.shape[1] if isinstance(layer, Dense) else 0
+    return random.uniform(-LARGEST, LARGEST, (BATCH, TIME, width)).astype(np.float32)

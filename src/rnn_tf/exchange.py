@@ -1,0 +1,119 @@
+"""Models out of what is in a file of either framework: built of our layers, filled, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rnn_common import exchange, packings
+from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_tf import layers
+from rnn_tf.cells.base import activation
+
+
+def load(path: Path | str, dtype: str = "float32") -> Any:
+    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+
+    Args:
+        path: of the file.
+        dtype: of the weights. Default float32.
+
+    Returns:
+        A `keras.Sequential` where the file says that its layers are one; else a dictionary of those that we have, by name.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
+    """
+    return model(exchange.read(path), dtype)
+
+
+def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
+    """The same of what was found already.
+
+    Args:
+        found: from `rnn_common.exchange.read`.
+        dtype: of the weights. Default float32.
+        package: where the recurrent layers' classes are: ours (default) or `keras.layers`.
+    """
+    if not found.recurrent:
+        names = ", ".join(each.name for each in found.layers) or "none"
+        raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
+    built = {each.name.replace("/", "_"): _built(each, dtype, package) for each in found.ours}
+    if found.is_network:
+        return keras.Sequential([_input(found.ours[0], dtype), *built.values()])
+    return built
+
+
+def _input(first: Layer, dtype: str) -> Any:
+    """Symbols `(batch, time)`, or features `(batch, time, input)`."""
+    if isinstance(first, Embedding):
+        return keras.Input((None,), dtype="int32")
+    width = first.input_size if isinstance(first, Recurrent) else first.W.shape[1]  # type: ignore[union-attr]
+    return keras.Input((None, width), dtype=dtype)
+
+
+def _built(layer: Layer, dtype: str, package: Any) -> Any:
+    """A Keras layer with a found layer's weights."""
+    name = layer.name.replace("/", "_")
+    if isinstance(layer, Embedding):
+        table = keras.layers.Embedding(*layer.E.shape, mask_zero=layer.masks, dtype=dtype, name=name)
+        return _filled(table, (None, None), [layer.E])
+    if isinstance(layer, Dense):
+        outputs, inputs = layer.W.shape
+        dense = keras.layers.Dense(outputs, activation(layer.activation), layer.b is not None, dtype=dtype, name=name)
+        return _filled(dense, (None, inputs), [layer.W.T] + ([] if layer.b is None else [layer.b]))
+    assert isinstance(layer, Recurrent)
+    return _recurrent(layer, dtype, package, name)
+
+
+def _filled(layer: Any, shape: tuple[int | None, ...], weights: list[Any]) -> Any:
+    layer.build(shape)
+    layer.set_weights(weights)
+    return layer
+
+
+def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str) -> Any:
+    """A layer with the weights of a found one; two biases of a gate that are added become one.
+
+    Raises:
+        ValueError: its outputs run backwards and stand in the order of the input, in which no single layer of Keras's has them.
+    """
+    sequences = layer.returns_sequences is not False
+    if layer.backwards and sequences and not layer.flipped:
+        raise ValueError(
+            f"{layer.name} should hand on its outputs in the order in which it runs, as go_backwards does in Keras, or the last "
+            "alone; got one that runs backwards with outputs in the order of the input: make it both ways, or flip it yourself"
+        )
+
+    def made(direction: exchange.Direction, backwards: bool, **names: str) -> Any:
+        options = dict(
+            zip(("activation", "recurrent_activation"), map(activation, direction.activations), strict=False)
+        )
+        return getattr(package, layer.cell.layer_class)(
+            layer.hidden_size,
+            use_bias=layer.bias,
+            return_sequences=sequences,
+            go_backwards=backwards,
+            dtype=dtype,
+            **layer.cell.options,
+            **options,
+            **names,
+        )
+
+    weights = [array for n in range(len(layer.directions)) for array in packings.to_keras(layer.parameters(n))]
+    if len(layer.directions) == 1:
+        return _filled(made(layer.directions[0], layer.backwards, name=name), (None, None, layer.input_size), weights)
+    forward, backward = (made(each, n == 1) for n, each in enumerate(layer.directions))
+    both = keras.layers.Bidirectional(forward, layer.merge, backward_layer=backward, dtype=dtype, name=name)
+    return _filled(both, (None, None, layer.input_size), weights)
+
+
+def run(built: Any, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
+    """What a model of `model` gives, in NumPy and without dropout."""
+    mask = None if lengths is None else tf.sequence_mask(lengths, x.shape[1])
+    return np.asarray(built(tf.convert_to_tensor(x), mask=mask, training=False))

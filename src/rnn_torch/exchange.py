@@ -1,0 +1,195 @@
+"""Models out of what is in a file of either framework: built of our layers, filled, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnn_common import exchange, packings
+from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_torch import layers
+from rnn_torch.cells.base import activation
+
+
+def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+
+    Args:
+        path: of the file.
+        dtype: of the parameters. Default float32.
+
+    Returns:
+        A `Chain` where the file says that its layers are one; else an `nn.ModuleDict` of those that we have, by name.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
+    """
+    return model(exchange.read(path), dtype)
+
+
+def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The same of what was found already."""
+    if not found.recurrent:
+        names = ", ".join(each.name for each in found.layers) or "none"
+        raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
+    built = {each.name.replace(".", "_"): _built(each).to(dtype) for each in found.ours}
+    if found.is_network:
+        return Chain(built)
+    return nn.ModuleDict(built)
+
+
+class Chain(nn.Module):
+    """Layers one after the other.
+
+    Args:
+        layers: by name, in order: the modules of this page.
+
+    Inputs: `x`, features `(batch, time, input)` or, where an embedding comes first, symbols `(batch, time)`; `lengths (batch,)`,
+        how many steps each sequence has, default all, or those whose symbol is not 0 where the embedding says that 0 is padding.
+
+    Returns: `(batch, time, width)`, or `(batch, width)` behind a layer that hands on its last output alone.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        places = None
+        for layer in self.layers.values():
+            if isinstance(layer, Table) and layer.masks and lengths is None:
+                x, lengths, places = _in_front(x, x != 0)
+            x = layer(x, lengths) if isinstance(layer, Run) else layer(x)
+        return x if places is None or x.dim() < 3 else _put_back(x, lengths, places)
+
+
+def _in_front(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Valid steps before the others, how many there are, and where each was."""
+    places = torch.argsort(~valid, dim=1, stable=True)
+    return x.gather(1, places), valid.sum(1), places
+
+
+def _put_back(y: Tensor, lengths: Tensor | None, places: Tensor) -> Tensor:
+    """Every output where its step was; zeros at those that were skipped."""
+    steps = torch.arange(y.size(1), device=y.device)
+    kept = torch.where((steps < lengths[:, None])[..., None], y, 0)  # type: ignore[index]
+    return torch.zeros_like(y).scatter(1, places[..., None].expand_as(y), kept)
+
+
+class Table(nn.Embedding):
+    """An embedding; with `masks` symbol 0 is padding."""
+
+    masks = False
+
+
+class Affine(nn.Linear):
+    """activation(W x + b)."""
+
+    activation = staticmethod(nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(super().forward(x))
+
+
+class Run(nn.Module):
+    """A recurrent layer of ours, its directions and outputs as a file has them.
+
+    Args:
+        layer: with `batch_first`.
+        about: what was found.
+    """
+
+    def __init__(self, layer: nn.Module, about: Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+        self.backwards, self.flipped, self.merge = about.backwards, about.flipped, about.merge
+        self.returns_sequences = about.returns_sequences is not False
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        x = _turned(x, lengths) if self.backwards else x
+        if lengths is None:
+            outputs, final = self.layer(x)
+        else:
+            packed, final = self.layer(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False))
+            outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
+        if not self.returns_sequences:
+            h = final[0] if isinstance(final, tuple) else final
+            return self._merged(*h)
+        outputs = _turned(outputs, lengths) if self.backwards and not self.flipped else outputs
+        return self._merged(*outputs.chunk(2, -1)) if self.merge != "concat" else outputs
+
+    def _merged(self, *halves: Tensor) -> Tensor:
+        """Both directions' outputs as one; of a single one its own."""
+        if len(halves) == 1 or self.merge == "concat":
+            return torch.cat(halves, -1)
+        forward, backward = halves
+        return {"sum": forward + backward, "mul": forward * backward, "ave": (forward + backward) / 2}[self.merge]
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Each sequence from its last step to its first; padding stays behind it."""
+    if lengths is None:
+        return x.flip(1)
+    t = torch.arange(x.size(1), device=x.device)
+    order = torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
+    return x.gather(1, order[..., None].expand_as(x))
+
+
+def _built(layer: Layer) -> nn.Module:
+    """A module with a found layer's weights."""
+    if isinstance(layer, Embedding):
+        table = Table.from_pretrained(_tensor(layer.E), freeze=False)
+        table.masks = layer.masks
+        return table
+    if isinstance(layer, Dense):
+        affine = Affine(*layer.W.shape[::-1], bias=layer.b is not None)
+        affine.activation = activation(layer.activation)  # type: ignore[method-assign]
+        affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
+        return affine
+    assert isinstance(layer, Recurrent)
+    return Run(_recurrent(layer), layer)
+
+
+def _recurrent(layer: Recurrent) -> nn.Module:
+    """A layer of ours with the weights of a found one, both biases of a gate as they are.
+
+    Raises:
+        ValueError: its directions have different activations, or none of PyTorch's layers takes them.
+    """
+    if len({direction.activations for direction in layer.directions}) > 1:
+        raise ValueError(
+            f"{layer.name} should have the same activations in both directions, as one layer has in PyTorch"
+        )
+    options = dict(zip(("activation", "recurrent_activation"), layer.activations, strict=False))
+    if layer.cell.name == "SimpleRNN":
+        options = {"nonlinearity": layer.activations[0].name}  # type: ignore[dict-item]
+    made: nn.Module = getattr(layers, layer.cell.layer_class)(
+        layer.input_size,
+        layer.hidden_size,
+        bias=layer.bias,
+        batch_first=True,
+        bidirectional=len(layer.directions) == 2,
+        **layer.cell.options,
+        **options,
+    )
+    state = {}
+    for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
+        state |= packings.pack_torch(layer.cell, direction.weights, suffix)
+    made.load_state_dict({name: _tensor(array) for name, array in state.items()})
+    return made
+
+
+def _tensor(array: exchange.Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def run(built: nn.Module, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
+    """What a model of `model` gives, in NumPy and without dropout."""
+    given = torch.from_numpy(np.ascontiguousarray(x))
+    with torch.no_grad():
+        return built.eval()(given, None if lengths is None else torch.from_numpy(lengths)).numpy()
