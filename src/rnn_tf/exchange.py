@@ -43,10 +43,10 @@ def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     if not found.recurrent:
         names = ", ".join(each.name for each in found.layers) or "none"
         raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
-    built = {each.name.replace("/", "_"): _built(each, dtype, package) for each in found.ours}
+    made = {each.name.replace("/", "_"): built(each, dtype, package) for each in found.ours}
     if found.is_network:
-        return keras.Sequential([_input(found.ours[0], dtype), *built.values()])
-    return built
+        return keras.Sequential([_input(found.ours[0], dtype), *made.values()])
+    return made
 
 
 def _input(first: Layer, dtype: str) -> Any:
@@ -57,7 +57,7 @@ def _input(first: Layer, dtype: str) -> Any:
     return keras.Input((None, width), dtype=dtype)
 
 
-def _built(layer: Layer, dtype: str, package: Any) -> Any:
+def built(layer: Layer, dtype: str, package: Any) -> Any:
     """A Keras layer with a found layer's weights."""
     name = layer.name.replace("/", "_")
     if isinstance(layer, Embedding):
@@ -113,7 +113,24 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str) -> Any:
     return _filled(both, (None, None, layer.input_size), weights)
 
 
-def run(built: Any, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
+def save(model: Any, path: Path) -> None:
+    """Write a model as Keras does: whole, or of `.weights.h5` its weights."""
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+
+
+def opened(path: Path, model: Any) -> Any:
+    """What `save` wrote, as Keras opens it: of weights alone, into a model of the same layers."""
+    if not path.name.endswith(".weights.h5"):
+        return keras.saving.load_model(path)
+    model.set_weights([np.zeros_like(each) for each in model.get_weights()])
+    model.load_weights(path)
+    return model
+
+
+def run(model: Any, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
     """What a model of `model` gives, in NumPy and without dropout."""
     mask = None if lengths is None else tf.sequence_mask(lengths, x.shape[1])
-    return np.asarray(built(tf.convert_to_tensor(x), mask=mask, training=False))
+    return np.asarray(model(tf.convert_to_tensor(x), mask=mask, training=False))

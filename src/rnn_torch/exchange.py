@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
     if not found.recurrent:
         names = ", ".join(each.name for each in found.layers) or "none"
         raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
-    built = {each.name.replace(".", "_"): _built(each).to(dtype) for each in found.ours}
+    modules = {each.name.replace(".", "_"): built(each).to(dtype) for each in found.ours}
     if found.is_network:
-        return Chain(built)
-    return nn.ModuleDict(built)
+        return Chain(modules)
+    return nn.ModuleDict(modules)
 
 
 class Chain(nn.Module):
@@ -140,7 +141,7 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.gather(1, order[..., None].expand_as(x))
 
 
-def _built(layer: Layer) -> nn.Module:
+def built(layer: Layer) -> nn.Module:
     """A module with a found layer's weights."""
     if isinstance(layer, Embedding):
         table = Table.from_pretrained(_tensor(layer.E), freeze=False)
@@ -188,8 +189,13 @@ def _tensor(array: exchange.Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def run(built: nn.Module, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
+def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:
+    """Write a state dict, as `torch.save` does."""
+    torch.save({name: _tensor(array) for name, array in arrays.items()}, path)
+
+
+def run(model: nn.Module, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
     """What a model of `model` gives, in NumPy and without dropout."""
     given = torch.from_numpy(np.ascontiguousarray(x))
     with torch.no_grad():
-        return built.eval()(given, None if lengths is None else torch.from_numpy(lengths)).numpy()
+        return model.eval()(given, None if lengths is None else torch.from_numpy(lengths)).numpy()

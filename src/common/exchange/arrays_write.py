@@ -45,8 +45,8 @@ def _arrays(layer: Layer) -> dict[str, Array]:
         return {}
     if what := _unsaid(layer):
         raise ValueError(
-            f"{layer.name} should be a layer of torch.nn, whose arrays' names say all, got one {what}: a file that ends with .onnx "
-            "or .keras can hold it, and rnn_torch.load reads it from where it is"
+            f"{layer.name} should be a layer of torch.nn, whose arrays' names say all, got one {what}: "
+            ".onnx and .keras can hold it, and rnn_torch.load reads it from where it is"
         )
     name, number = place(layer.name)
     state: dict[str, Array] = {}

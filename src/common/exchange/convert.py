@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 
 from rnn_common import exchange, twins
 from rnn_common.exchange import arrays_write, onnx_write, proof
-from rnn_common.exchange.description import Found
+from rnn_common.exchange.description import Foreign, Found
+from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
 
@@ -53,8 +56,8 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         if failed := [each for each in proofs if not each.holds]:
             worst = max(failed, key=lambda each: each.deviation)
             raise ProofFailed(
-                f"{target.name} should compute what {source.name} does, but {worst.name} is {worst.deviation:.1e} off by {worst.by}, "
-                f"bound {worst.bound:.1e}; nothing was written"
+                f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
+                f"off, bound {worst.bound:.1e}; nothing was written"
             )
         os.replace(written, target)
     return proofs
@@ -77,34 +80,25 @@ def _to_pt(found: Found, path: Path) -> list[Proof]:
 
 def _of_arrays(found: Found, path: Path) -> list[Proof]:
     """Every recurrent layer, read again and run by PyTorch."""
-    again = exchange.read(path)
-    names = dict(zip((each.name for each in found.recurrent), again.recurrent, strict=True))
+    again = exchange.read(path).recurrent
+    layers = [replace(each, returns_sequences=None) for each in found.recurrent]  # which arrays do not say
     if "torch" not in twins.installed():
-        run = lambda name, x: exchange.run_layer(names[name], x, dtype=np.float32).outputs  # noqa: E731
-        return proof.of_layers(_with_sequences(found), "the equations", run)
+        return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
     torch = _twin("torch")
-    return proof.of_layers(_with_sequences(found), "torch", lambda name, x: torch.run(torch.model_of(names[name]), x))
+    return proof.of_layers(layers, "PyTorch", lambda n, x: torch.run(torch.built(again[n]), x))
 
 
 def _to_keras(found: Found, path: Path) -> list[Proof]:
-    tf = _twin("tf")
-    tf.save(tf.model(_network(found, path), builtin=True), path)
-    return proof.of_network(found, "keras", lambda x: tf.run(tf.opened(path), x))
-
-
-def _to_keras_weights(found: Found, path: Path) -> list[Proof]:
-    tf = _twin("tf")
-    model = tf.model(_network(found, path), builtin=True)
-    model.save_weights(path)
-    empty = tf.model(found, builtin=True)
-    empty.set_weights([np.zeros_like(each) for each in empty.get_weights()])
-    empty.load_weights(path)
-    return proof.of_network(found, "keras", lambda x: tf.run(empty, x))
+    tf, network = _twin("tf"), _network(found, path)
+    model = tf.model(network, package=tf.keras.layers)
+    tf.save(model, path)
+    opened = tf.opened(path, model)
+    return proof.of_network(network, "Keras", lambda x: tf.run(opened, x))
 
 
 def _to_onnx(found: Found, path: Path) -> list[Proof]:
     onnx_write.write(_network(found, path).ours, path)
-    return proof.of_network(found, "onnxruntime", lambda x: onnx_write.run(path, x))
+    return proof.of_network(found, "ONNX Runtime", lambda x: onnx_write.run(path, x))
 
 
 def _network(found: Found, path: Path) -> Found:
@@ -115,22 +109,18 @@ def _network(found: Found, path: Path) -> Found:
     """
     if found.is_network:
         return found
-    foreign = [each for each in found.layers if each not in found.ours and each.changes]  # type: ignore[union-attr]
-    why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"  # type: ignore[union-attr]
-    raise ValueError(
-        f"a file that ends with {path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only"
-    )
+    foreign = [layer for layer in found.layers if isinstance(layer, Foreign) and layer.changes]
+    why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"
+    raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
 
 
 def _twin(name: str) -> Any:
     """The page `exchange` of a twin."""
-    import importlib
-
     return importlib.import_module(f"{twins.get(name).package}.exchange")
 
 
 TARGETS: dict[str, Callable[[Found, Path], list[Proof]]] = {
-    ".weights.h5": _to_keras_weights,
+    ".weights.h5": _to_keras,
     ".keras": _to_keras,
     ".pt": _to_pt,
     ".safetensors": _to_arrays(arrays_write.safetensors),

@@ -6,14 +6,14 @@ amplify rounding a hundredfold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnn_common.exchange.description import Dense, Embedding, Found, Layer, Recurrent
-from rnn_common.exchange.forward import run_chain, run_layer
+from rnn_common.exchange.forward import run_chain
 from rnn_common.parity.contract import deviation
 
 Array = NDArray[Any]
@@ -67,17 +67,14 @@ def of_network(found: Found, by: str, run: Run) -> list[Proof]:
     return [prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x))]
 
 
-def of_layers(found: Found, by: str, run: Callable[[str, Array], Array]) -> list[Proof]:
-    """That every recurrent layer does, each by itself: `run` is given its name and its input."""
+def of_layers(layers: Sequence[Recurrent], by: str, run: Callable[[int, Array], Array]) -> list[Proof]:
+    """That each of some recurrent layers does by itself: `run` is given its place among them and its input."""
     proofs = []
-    for layer in found.recurrent:
+    for n, layer in enumerate(layers):
         x = probe(layer)
-
-        def expected(dtype: Any, layer: Recurrent = layer, x: Array = x) -> Array:
-            ran = run_layer(layer, x, dtype=dtype)
-            return ran.last if layer.returns_sequences is False else ran.outputs
-
-        proofs.append(prove(layer.name, by, expected, run(layer.name, x)))
+        proofs.append(
+            prove(layer.name, by, lambda dtype, layer=layer, x=x: run_chain([layer], x, dtype=dtype), run(n, x))
+        )
     return proofs
 
 
