@@ -8,6 +8,7 @@ from rnn_common.copying import copy_weights
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.cells.base import apply
 from rnn_tf.engines import ENGINES
+from rnn_tf.exchange import load
 from rnn_tf.layers import GRU, LSTM, SimpleRNN
 from rnn_tf.own import layer_of
 
@@ -26,4 +27,5 @@ __all__ = [
     "apply",
     "copy_weights",
     "layer_of",
+    "load",
 ]

@@ -7,6 +7,7 @@ from rnn_common.copying import copy_weights
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.cells.base import apply
 from rnn_torch.engines import ENGINES
+from rnn_torch.exchange import load
 from rnn_torch.layers import GRU, LSTM, SimpleRNN
 from rnn_torch.own import layer_of
 
@@ -22,4 +23,5 @@ __all__ = [
     "apply",
     "copy_weights",
     "layer_of",
+    "load",
 ]

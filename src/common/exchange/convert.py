@@ -40,9 +40,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         MissingPackage, ModuleNotFoundError: whoever the file is for is not installed.
         OSError: a file cannot be read or written.
     """
-    kind = next((suffix for suffix in TARGETS if target.name.lower().endswith(suffix)), None)
-    if kind is None:
-        raise ValueError(f"target should end with {', '.join(TARGETS)}, got {target.name}")
+    kind = kind_of(target)
     check_writable(target)
     found = exchange.read(source)
     found = found.only(only) if only else found
@@ -61,6 +59,18 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
             )
         os.replace(written, target)
     return proofs
+
+
+def kind_of(target: Path) -> str:
+    """The end of a target's name that says what it is to be.
+
+    Raises:
+        ValueError: it is none of `TARGETS`.
+    """
+    kind = next((suffix for suffix in TARGETS if target.name.lower().endswith(suffix)), None)
+    if kind is None:
+        raise ValueError(f"target should end with {', '.join(TARGETS)}, got {target.name}")
+    return kind
 
 
 def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found, Path], list[Proof]]:

@@ -44,7 +44,7 @@ class Proof(NamedTuple):
         return self.deviation <= self.bound
 
 
-class ProofFailed(ValueError):
+class ProofFailed(Exception):
     """What was written does not compute what was read; nothing was left behind."""
 
 

@@ -1,0 +1,49 @@
+"""The command `rnn-parity convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from rnn_common import exchange
+from rnn_common.cli import terminal
+from rnn_common.cli.terminal import bad_input, fail, printing
+from rnn_common.exchange import convert as conversion
+from rnn_common.exchange.proof import ProofFailed
+from rnn_common.packages import MissingPackage
+
+
+@terminal.command
+def convert(
+    source: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
+    target: Annotated[
+        Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(conversion.TARGETS)}.")
+    ],
+    only: Annotated[
+        str, typer.Option(help="What the names of the wanted layers begin with; `inspect` names them.")
+    ] = "",
+) -> None:
+    """Write what is in one file into another of another kind, and prove that it computes the same.
+
+    What was written is read again and run by whoever it is for, on random numbers up to 3, beside the equations.
+
+    Exit status: 0 if it is proven; 1 if it does not compute the same, and then nothing is left; 2 for a file that is not
+    understood, or what the target cannot hold.
+    """
+    with bad_input():
+        try:
+            proofs = conversion.convert(source, target, only)
+        except ProofFailed as error:
+            fail(error, 1)
+        except ModuleNotFoundError as error:
+            raise MissingPackage(
+                f"target {target.name} needs the package {error.name}, which is not installed"
+            ) from None
+    with printing() as console:
+        for each in proofs:
+            said = f"{each.name}, run by {each.by}, is {each.deviation:.1e} from the equations, bound {each.bound:.1e}: holds"
+            console.print(escape(said), highlight=False)
+        console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
