@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
 SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
 
-.PHONY: compare test sanitize bench lint format clean
+.PHONY: compare test test-files sanitize bench lint format clean
 
 compare: $(READY)
 	$(BIN)/rnn-parity compare
@@ -18,6 +18,10 @@ test: $(READY)
 # The kernels under the compiler's sanitizers, on random sizes.
 sanitize: $(READY)
 	$(BIN)/python -m pytest -m sanitizers tests/native
+
+# Published files of either framework, fetched from a package index once.
+test-files: $(READY)
+	$(BIN)/python -m pytest -m files tests/exchange
 
 bench: $(READY)
 	$(BIN)/rnn-parity bench

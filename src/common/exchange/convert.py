@@ -84,7 +84,7 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
-    _twin("torch").save(arrays_write.state_dict(found.layers), path)
+    page("torch").save(arrays_write.state_dict(found.layers), path)
     return _of_arrays(found, path)
 
 
@@ -94,12 +94,12 @@ def _of_arrays(found: Found, path: Path) -> list[Proof]:
     layers = [replace(each, returns_sequences=None) for each in found.recurrent]  # which arrays do not say
     if "torch" not in twins.installed():
         return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
-    torch = _twin("torch")
+    torch = page("torch")
     return proof.of_layers(layers, "PyTorch", lambda n, x: torch.run(torch.built(again[n]), x))
 
 
 def _to_keras(found: Found, path: Path) -> list[Proof]:
-    tf, network = _twin("tf"), _network(found, path)
+    tf, network = page("tf"), _network(found, path)
     model = tf.model(network, package=tf.keras.layers)
     tf.save(model, path)
     opened = tf.opened(path, model)
@@ -124,8 +124,8 @@ def _network(found: Found, path: Path) -> Found:
     raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
 
 
-def _twin(name: str) -> Any:
-    """The page `exchange` of a twin."""
+def page(name: str) -> Any:
+    """A twin's page on files."""
     return importlib.import_module(f"{twins.get(name).package}.exchange")
 
 
