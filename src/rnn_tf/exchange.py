@@ -57,7 +57,7 @@ def _input(first: Layer, dtype: str) -> Any:
     return keras.Input((None, width), dtype=dtype)
 
 
-def built(layer: Layer, dtype: str, package: Any) -> Any:
+def built(layer: Layer, dtype: str = "float32", package: Any = layers) -> Any:
     """A Keras layer with a found layer's weights."""
     name = layer.name.replace("/", "_")
     if isinstance(layer, Embedding):
