@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 from crafted import (
+    FLOATS,
     archive,
     before_1_6,
     call,
@@ -250,6 +251,16 @@ def test_a_storage_of_two_types(tmp_path, form):
         read(form(tmp_path / "a.pt", body))
 
 
+def test_what_numpy_has_not_is_left_out_of_old_files(tmp_path):
+    """And what is behind it is found."""
+    body = dictionary(z=tensor(storage("1", 3, "ComplexFloatStorage")), w=tensor())
+    found = read(before_1_6(tmp_path / "a.pt", body, {"1": (bytes(24), 3), "0": (FLOATS, 6)}))
+    np.testing.assert_array_equal(found.arrays["w"], W)
+    assert found.notes == ("left out, for these are no plain arrays: 'z' (torch.ComplexFloatStorage)",)
+    with pytest.raises(NotUnderstood, match="of a type that is known, got '1'"):
+        read(before_1_6(tmp_path / "a.pt", dictionary(z=tensor(storage("1", 3, "NewStorage"))), {"1": (bytes(24), 3)}))
+
+
 def test_what_numpy_has_not_is_left_out(tmp_path):
     body = dictionary(
         z=tensor(storage("1", 3, "ComplexFloatStorage")),
@@ -416,7 +427,8 @@ def test_instructions_at_random_end_well(tmp_path):
     pieces = [*(bytes([code]) for code in CODES), *known]
     said = set()
     for _ in range(2000):
-        said.add(said_of(archive(tmp_path / "a.pt", b"".join(chance.choices(pieces, k=chance.randrange(1, 30)))))[:30])
+        body = b"".join(chance.choices(pieces, k=chance.randrange(1, 30)))
+        said.add(said_of(archive(tmp_path / "a.pt", tensor() + b"}](" + body))[:30])
     assert len(said) > 10
     assert "" in said
 

@@ -56,17 +56,17 @@ def find(contents: Contents) -> list[Layer]:
 
 def _optimisers(arrays: Mapping[str, Array], config: Mapping[str, object]) -> Iterator[Foreign]:
     """What an optimiser remembers: known by the settings beside it, or by the names of Adam's and SGD's moments."""
-    prefixes = {match["prefix"]: None for key in config if (match := _OPTIMISER.fullmatch(key))}
-    states = tuple(f"{prefix}state/" for prefix in prefixes)
+    settings = {match["prefix"] for key in config if (match := _OPTIMISER.fullmatch(key))}
     groups: dict[str, list[str]] = {}
     for name in arrays:
-        known = next((state for state in states if name.startswith(state)), None)
-        match = _MOMENTS.fullmatch(name)
-        if known is not None or match is not None:
-            groups.setdefault(known if known is not None else (match and match["prefix"]) or "", []).append(name)
+        states = (match.start() for match in re.finditer(r"(?<![^/])state/", name))
+        prefix = next((name[:start] for start in states if name[:start] in settings), None)
+        if prefix is None and (match := _MOMENTS.fullmatch(name)):
+            prefix = (match["prefix"] or "").removesuffix("state/")
+        if prefix is not None:
+            groups.setdefault(prefix, []).append(name)
     for prefix, names in groups.items():
-        name = prefix.removesuffix("state/").rstrip("./") or "optimiser"
-        yield Foreign(name, "optimiser state", changes=False, arrays=tuple(names))
+        yield Foreign(prefix.rstrip("./") or "optimiser", "optimiser state", changes=False, arrays=tuple(names))
 
 
 def _dense(arrays: Mapping[str, Array]) -> Iterator[Dense]:

@@ -1,7 +1,8 @@
 """What `torch.save` writes: state dicts, checkpoints that hold them somewhere, and whole models, of which the arrays are read.
 
 Since PyTorch 1.6 such a file is a zip file: `data.pkl` describes tensors as views of storages, each a member `data/N`. Before, it
-was five pickles (a magic number, a version, the machine's ways, the object, the storages' keys), then the storages.
+was five pickles (a magic number, a version, the machine's ways, the object, the storages' keys), then the storages, whose first
+byte of a number is the smallest whatever the machine.
 """
 
 from __future__ import annotations
@@ -89,13 +90,12 @@ def _before_1_6(path: Path) -> Contents:
             f"{path.name} should be a file of torch.save, got another pickle, or none: "
             "arrays by themselves are read from .npz and .safetensors"
         )
-    _, system, found, keys = (load(stream, objects) for _ in range(4))
-    big = isinstance(system, Pairs) and any(key == "little_endian" and value is False for key, value in system)
-    places = _places(content, stream.tell(), keys, objects.kinds)
+    _version, _system, found, keys = (load(stream, objects) for _ in range(4))
+    places = _places(content, stream.tell(), keys, objects.widths)
 
     def row(storage: Storage) -> Array:
         first, size = places.get(storage.key, (0, 0))
-        return numbers(content, storage.kind, size // width(storage.kind), first, big=big)
+        return numbers(content, storage.kind, size // width(storage.kind), first)
 
     return _contents(path, found, objects, ", in the form before 1.6", row)
 
@@ -108,14 +108,16 @@ def _is_magic(stream: BytesIO) -> bool:
     return type(first) is int and first == MAGIC
 
 
-def _places(content: bytes, place: int, keys: Any, kinds: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+def _places(content: bytes, place: int, keys: Any, widths: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     """Where each storage begins and how many bytes it has: one behind another, each behind the count of its numbers."""
     places: dict[str, tuple[int, int]] = {}
     for key in keys if isinstance(keys, list) else [keys]:
-        if not isinstance(key, str) or key not in kinds or key in places:
-            raise NotUnderstood(f"the storages should be those of the tensors, each once, got {shown(key)}")
+        if not isinstance(key, str) or not widths.get(key) or key in places:
+            raise NotUnderstood(
+                f"the storages should be the tensors', each once and of a type that is known, got {shown(key)}"
+            )
         count = int.from_bytes(content[place : place + 8], "little", signed=True)
-        place, size = place + 8, count * width(kinds[key])
+        place, size = place + 8, count * widths[key]
         if not 0 <= size <= len(content) - place:
             raise NotUnderstood(f"storage {shown(key)} should be within the file, got {count:,} numbers: truncated?")
         places[key] = place, size

@@ -27,6 +27,14 @@ KINDS = {
     "BoolStorage": "bool",
     "UntypedStorage": "uint8",
 }
+# Bytes of a number that NumPy has not, or that means another: what is behind it in a file begins so much later.
+OTHERS = {
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "QInt32Storage": 4,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,16 +76,18 @@ class TorchObjects(Objects):
 
     Attributes:
         kinds: of the storages that were referred to, by their keys.
+        widths: how many bytes a number of each has.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.kinds: dict[str, str] = {}
+        self.widths: dict[str, int] = {}
 
     @property
     def unknown(self) -> list[str]:
         """What was named and is none of PyTorch's own plain things."""
-        return [name for name in self.named if name not in _PLAIN and name.rpartition(".")[2] not in KINDS]
+        return [name for name in self.named if name not in _PLAIN]
 
     def make(self, name: str, arguments: tuple[Any, ...]) -> Any:
         if name == "torch._tensor._rebuild_from_type_v2" and len(arguments) == 4:  # a tensor that has attributes
@@ -98,11 +108,14 @@ class TorchObjects(Objects):
         if len(reference) not in (5, 6) or not isinstance(reference[1], Global) or not isinstance(reference[2], str):
             raise NotUnderstood(f"a storage should be referred to by class, key and size, got {shown(reference)}")
         _, made, key, _, count, *part = reference
-        kind = KINDS.get(made.name.rpartition(".")[2])
-        if kind is None:
-            return Unread(made.name)
+        own = made.name.rpartition(".")[2]
+        kind = KINDS.get(own, made.name)
         if self.kinds.setdefault(key, kind) != kind:
             raise NotUnderstood(f"storage {shown(key)} should be of one type, got {self.kinds[key]} and {kind}")
+        if own not in KINDS:
+            self.widths[key] = OTHERS.get(own, 0)
+            return Unread(made.name)
+        self.widths[key] = width(kind)
         start = 0
         if part and isinstance(part[0], tuple) and len(part[0]) == 3:
             _, start, count = part[0]
@@ -184,4 +197,5 @@ _PLAIN = {
     "torch.Tensor",
     "torch.nn.parameter.Parameter",
     "torch.device",
+    *(f"torch.{place}{kind}" for kind in (*KINDS, *OTHERS) for place in ("", "cuda.", "storage.")),
 }
