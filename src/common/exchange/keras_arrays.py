@@ -1,0 +1,116 @@
+"""Which arrays of a file are which layer's: Keras's order of a layer's arrays, whether they are kept by layer or by path.
+
+By path the layers of one class are numbered in the network's order, whatever they are called: `layers/lstm`, `layers/lstm_1`.
+TensorFlow's Keras leaves out every other number, and has another name for `layers`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rnn_common.exchange.contents import Contents, NotUnderstood
+from rnn_common.exchange.hdf5_file import natural
+from rnn_common.exchange.keras_network import Configured, layer
+from rnn_common.reader import shown
+
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+# Where a layer ends and the parts begin that its arrays are in.
+PARTS = re.compile(
+    r"(/(?P<direction>forward_layer|backward_layer))?(/layer)?(/cell(/cells/(?P<stacked>[^/]+))?)?(/seed_generator)?/vars/\d+$"
+)
+
+
+def by_layer(contents: Contents, layers: Sequence[Configured], listed: Sequence[Configured]) -> list[tuple[str, ...]]:
+    """The names of each layer's arrays.
+
+    Args:
+        contents: of the file.
+        layers: whose arrays are asked for.
+        listed: the same layers in the order in which the configuration lists them.
+
+    Raises:
+        NotUnderstood: the file has other layers than the configuration.
+    """
+    said = (contents.config or {}).get("layers")
+    if said is not None:
+        return [tuple(said.get(each.name, ())) for each in layers]
+    container = next((each for each in CONTAINERS if any(name.startswith(f"{each}/") for name in contents.arrays)), "")
+    found = dict(zip((each.name for each in listed), _numbered(contents, container, listed), strict=True))
+    return [found[each.name] for each in layers]
+
+
+def _numbered(contents: Contents, container: str, layers: Sequence[Configured]) -> list[tuple[str, ...]]:
+    """The arrays of layers in one container, where those of a class are numbered."""
+    depth = container.count("/") + 1
+    folders = sorted(
+        {_folder(name, depth) for name in contents.arrays if name.startswith(f"{container}/")}, key=natural
+    )
+    kinds = [snake(each.kind) for each in layers]
+    waiting = {
+        kind: [folder for folder in folders if re.fullmatch(re.escape(kind) + r"(_\d+)?", folder.rpartition("/")[2])]
+        for kind in set(kinds)
+    }
+    for kind, of_kind in waiting.items():
+        if of_kind and len(of_kind) != kinds.count(kind):
+            raise NotUnderstood(
+                f"{shown(container)} should have the arrays of {kinds.count(kind)} layers called {kind}, as the"
+                f" configuration has, got {len(of_kind)}"
+            )
+    return [
+        tuple(_within(contents, waiting[kind].pop(0), each)) if waiting[kind] else ()
+        for kind, each in zip(kinds, layers, strict=True)
+    ]
+
+
+def _folder(name: str, depth: int) -> str:
+    return "/".join(name.split("/")[: depth + 1])
+
+
+def _within(contents: Contents, path: str, each: Configured) -> Iterable[str]:
+    if each.kind == "Bidirectional":
+        return [*_below(contents, f"{path}/forward_layer"), *_below(contents, f"{path}/backward_layer")]
+    cells = stacked_cells(each)
+    if cells:
+        return [name for names in _numbered(contents, f"{path}/cell/cells", cells) for name in names]
+    return _below(contents, path)
+
+
+def _below(contents: Contents, path: str) -> list[str]:
+    return [name for name in contents.arrays if name.startswith(f"{path}/") and "/seed_generator/" not in name]
+
+
+def stacked_cells(each: Configured) -> list[Configured]:
+    """The cells of an `RNN` around `StackedRNNCells`; none of any other layer."""
+    cell = each.options.get("cell") if each.kind == "RNN" else None
+    if not isinstance(cell, dict) or cell.get("class_name") != "StackedRNNCells":
+        return []
+    cells = layer(cell).options.get("cells")
+    if not isinstance(cells, list) or not cells:
+        raise NotUnderstood(f"{shown(each.name)} should have cells, got {shown(cells)}")
+    return [layer(said, f"cell_{index}") for index, said in enumerate(cells)]
+
+
+def snake(kind: str) -> str:
+    """A class's name as Keras writes it in a path: `time_distributed`."""
+    kind = re.sub(r"\W+", "", kind)
+    kind = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def groups(contents: Contents) -> dict[str, tuple[str, ...]]:
+    """The arrays that belong together where the file says nothing of the network, by what they are called together."""
+    said = (contents.config or {}).get("layers")
+    if said is not None:
+        return {name: tuple(arrays) for name, arrays in said.items() if arrays}
+    found: dict[str, list[str]] = {}
+    for name in contents.arrays:
+        match = PARTS.search(name)
+        if "/seed_generator/" not in name:
+            stacked = f"/cell/cells/{match['stacked']}" if match and match["stacked"] else ""
+            found.setdefault((name[: match.start()] if match else name) + stacked, []).append(name)
+    return {name: tuple(sorted(arrays, key=_forward_first)) for name, arrays in found.items()}
+
+
+def _forward_first(name: str) -> tuple[bool, list[tuple[str, int]]]:
+    return "/backward_layer/" in name, natural(name)
