@@ -16,9 +16,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rnn_common.exchange.contents import LARGEST, Array, Budget, Contents, NotUnderstood
-from rnn_common.exchange.hdf5_objects import array, datasets, opened, parts, within, word, words
-from rnn_common.reader import checked, mapping, regular_size, shown
+from rnn_common.exchange import apart
+from rnn_common.exchange.contents import Array, Budget, Contents, NotUnderstood
+from rnn_common.exchange.hdf5_objects import array, datasets, opened, parts, said_in, within, word, words
+from rnn_common.reader import shown
 
 # What a file by path holds besides the network's weights.
 NO_WEIGHTS = ("optimizer", "_optimizer", "loss", "metrics", "compile_metrics", "_compile_metrics", "_metrics")
@@ -33,12 +34,16 @@ def read(path: Path) -> Contents:
     Raises:
         OSError: it is not there, or cannot be read.
         NotUnderstood: it is no HDF5 of Keras's, is damaged, or claims more than it has.
-        ValueError: it is no regular file.
+        ValueError: it is no regular file, or too large.
         MissingPackage: h5py is not installed.
     """
-    size = regular_size(path, LARGEST)
+    return apart.read("hdf5_file", path)
+
+
+def contents_of(path: Path) -> Contents:
+    """As `read`, in this process, which a damaged file may end."""
     with opened(path, path) as file:
-        return contents(path, file, size)
+        return contents(path, file, path.stat().st_size)
 
 
 def contents(path: Path, file: Any, size: int, config: dict[str, Any] | None = None) -> Contents:
@@ -84,10 +89,10 @@ def _by_layer(path: Path, file: Any, group: Any, layers: list[str], size: int) -
     if said is None:
         notes = ("the file does not say which Keras wrote it: taken for Keras 1, as Keras itself takes it",)
     else:
-        config["keras_version"] = checked("keras_version", said, str)
+        config["keras_version"] = said
     model = word(file, "model_config")
     if model is not None:
-        config["model"] = mapping(model.encode())
+        config["model"] = said_in(f"{path}: model_config", model.encode())
     kind = f"Keras {said or '1'}" + ("" if model is not None else ", weights only")
     return Contents(path, kind, arrays, config, numbers(said or "1"), notes)
 
@@ -104,7 +109,7 @@ def _by_path(path: Path, file: Any, size: int, config: dict[str, Any]) -> Conten
         holder = "/".join(parts(name)[:-1])
         said = word(within(file, holder), "name")
         if said is not None:
-            names[holder.removesuffix("vars").rstrip("/")] = checked("name", said, str)
+            names[holder.removesuffix("vars").rstrip("/")] = said
     version = config.get("keras_version")
     if version is None:
         kind, notes = "Keras 3, weights only", ("the file does not say which Keras wrote it: taken for Keras 3",)

@@ -18,7 +18,7 @@ import numpy as np
 from rnn_common.exchange.contents import MOST, Array, Budget, NotUnderstood
 from rnn_common.packages import optional
 from rnn_common.reader import LARGEST as WORDS
-from rnn_common.reader import shown
+from rnn_common.reader import checked, mapping, shown
 
 DEEPEST = 32  # groups within one another
 GROWTH, BASE = 1000, 2**20  # an array has at most so many times the bytes that it takes in the file, and so many
@@ -47,6 +47,18 @@ def opened(file: Any, what: Any) -> Iterator[Any]:
 def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 160 else f"{text[:160]}…"
+
+
+def said_in(where: str, content: bytes) -> dict[str, Any]:
+    """The mapping that JSON says.
+
+    Raises:
+        NotUnderstood: it is none; says where.
+    """
+    try:
+        return mapping(content)
+    except ValueError as error:
+        raise NotUnderstood(f"{where}: {error}") from None
 
 
 def parts(name: str) -> list[str]:
@@ -146,18 +158,17 @@ def _strings(holder: Any, name: str) -> list[str]:
         return []
     if dtype.kind not in "SO" or (dtype.kind == "O" and dtype.metadata is None):
         raise NotUnderstood(f"the attribute {name} should be of strings, got {dtype}")
-    values = np.asarray(holder.attrs[name], dtype=object).ravel().tolist()
+    found = np.asarray(holder.attrs[name], dtype=object).ravel().tolist()
+    if sum(map(len, found)) > WORDS:
+        raise NotUnderstood(f"the attribute {name} should have at most {WORDS:,} bytes")
     try:
-        return [value.decode() if isinstance(value, bytes) else _string(name, value) for value in values]
-    except UnicodeDecodeError:
-        raise NotUnderstood(f"the attribute {name} should be text in UTF-8") from None
+        return [_string(name, value) for value in found]
+    except ValueError as error:
+        raise NotUnderstood(f"the attribute {name} should be text in UTF-8: {error}") from None
 
 
 def _string(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise NotUnderstood(f"the attribute {name} should be of strings, got {shown(value)}")
-    value.encode()  # undecodable bytes come as lone surrogates
-    return value
+    return str(checked(name, value.decode() if isinstance(value, bytes) else value, str))
 
 
 def array(name: str, dataset: Any, budget: Budget, size: int) -> Array:

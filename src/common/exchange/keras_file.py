@@ -8,11 +8,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from rnn_common.exchange import apart
 from rnn_common.exchange.contents import LARGEST, MOST, Contents, NotUnderstood
 from rnn_common.exchange.hdf5_file import contents
-from rnn_common.exchange.hdf5_objects import BASE, GROWTH, opened, parts
+from rnn_common.exchange.hdf5_objects import BASE, GROWTH, opened, parts, said_in
 from rnn_common.reader import LARGEST as WORDS
-from rnn_common.reader import checked, mapping, regular_size, shown
+from rnn_common.reader import checked, shown
 
 WEIGHTS = "model.weights.h5"
 
@@ -26,15 +27,19 @@ def read(path: Path) -> Contents:
     Raises:
         OSError: it is not there, or cannot be read.
         NotUnderstood: it is no such zip, lacks a part, is damaged, or claims more than it has.
-        ValueError: it is no regular file, or its JSON is none.
+        ValueError: it is no regular file, or too large.
         MissingPackage: h5py is not installed.
     """
-    regular_size(path, LARGEST)
+    return apart.read("keras_file", path)
+
+
+def contents_of(path: Path) -> Contents:
+    """As `read`, in this process, which a damaged file may end."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
-            model = mapping(_member(archive, members, "config.json", WORDS))
-            metadata = mapping(_member(archive, members, "metadata.json", WORDS))
+            model = _said(archive, members, "config.json")
+            metadata = _said(archive, members, "metadata.json")
             weights = _member(archive, members, WEIGHTS, LARGEST)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise NotUnderstood(f"{path} is no zip of Keras's, or is damaged: {shown(str(error))}") from None
@@ -54,6 +59,10 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             raise NotUnderstood(f"{path} should hold {shown(member.filename)} once, got it twice")
         found[member.filename] = member
     return found
+
+
+def _said(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
+    return said_in(name, _member(archive, members, name, WORDS))
 
 
 def _member(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, largest: int) -> bytes:

@@ -42,8 +42,9 @@ def direction(
     if kind in GATES and options.get("use_bias") is not False:
         expected.add(3 * GATES[base])
     if len(arrays) not in expected:
+        counts = " or ".join(map(str, sorted(expected)))
         raise NotUnderstood(
-            f"a {kind} should have {max(expected)} arrays or {min(expected)}, got {len(arrays)}: {_few(names)}"
+            f"{shown(options.get('name', kind))} should have {counts} arrays, as a {kind}, got {len(arrays)}"
         )
     for name, array in zip(names, arrays, strict=True):
         if array.dtype.kind != "f" or array.dtype != arrays[0].dtype:
