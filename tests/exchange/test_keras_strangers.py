@@ -255,7 +255,7 @@ def rnn(**options):
         ([rnn(use_bias="yes")], "use_bias should be true or false, got 'yes'"),
         ([rnn(return_sequences=1)], "return_sequences should be true or false, got 1"),
         ([{"class_name": "GRU", "config": {"name": "a"}}], "'a' should have 3 or 9 arrays, as a GRU, got 0"),
-        ([rnn(), rnn(name="b")], "should have the arrays of 2 layers called lstm"),
+        ([rnn(), rnn(name="b")], "'b' should have 3 or 12 arrays, as a LSTM, got 0"),
         ([{"class_name": "LSTM", "config": 3}], "a layer's config should be a mapping, got 3"),
         ([{"config": {}}], "a layer should have a class_name"),
         ([7], "a layer should have a class_name, got 7"),
@@ -332,7 +332,7 @@ def test_what_ends_the_process_is_an_error_here(tmp_path, monkeypatch, program, 
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    """Ten times what the process may have: refused, though the file is what it says."""
+    """More than the process may have: refused, though the file is what it says."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
         layer(file).create_dataset("kernel:0", data=np.zeros((2000, 2000)), chunks=(500, 500), compression="gzip")
     assert hdf5_file.read(tmp_path / "x.h5").arrays["d/kernel:0"].shape == (2000, 2000)

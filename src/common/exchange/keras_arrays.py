@@ -7,7 +7,8 @@ TensorFlow's Keras leaves out every other number, and has another name for `laye
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from rnn_common.exchange.contents import Contents, NotUnderstood
 from rnn_common.exchange.hdf5_file import natural
@@ -36,48 +37,51 @@ def by_layer(contents: Contents, layers: Sequence[Configured], listed: Sequence[
     if said is not None:
         return [tuple(said.get(each.name, ())) for each in layers]
     container = next((each for each in CONTAINERS if any(name.startswith(f"{each}/") for name in contents.arrays)), "")
-    found = dict(zip((each.name for each in listed), _numbered(contents, container, listed), strict=True))
+    arrays = [name for name in contents.arrays if "/seed_generator/" not in name]
+    found = dict(zip((each.name for each in listed), _numbered(arrays, container, listed), strict=True))
     return [found[each.name] for each in layers]
 
 
-def _numbered(contents: Contents, container: str, layers: Sequence[Configured]) -> list[tuple[str, ...]]:
+def _numbered(arrays: Sequence[str], container: str, layers: Sequence[Configured]) -> list[tuple[str, ...]]:
     """The arrays of layers in one container, where those of a class are numbered."""
-    depth = container.count("/") + 1
-    folders = sorted(
-        {_folder(name, depth) for name in contents.arrays if name.startswith(f"{container}/")}, key=natural
-    )
-    kinds = [snake(each.kind) for each in layers]
-    waiting = {
-        kind: [folder for folder in folders if re.fullmatch(re.escape(kind) + r"(_\d+)?", folder.rpartition("/")[2])]
-        for kind in set(kinds)
-    }
-    for kind, of_kind in waiting.items():
-        if of_kind and len(of_kind) != kinds.count(kind):
-            raise NotUnderstood(
-                f"{shown(container)} should have the arrays of {kinds.count(kind)} layers called {kind}, as the"
-                f" configuration has, got {len(of_kind)}"
-            )
-    return [
-        tuple(_within(contents, waiting[kind].pop(0), each)) if waiting[kind] else ()
-        for kind, each in zip(kinds, layers, strict=True)
-    ]
+    depth = container.count("/") + 2
+    held: dict[str, list[str]] = {}
+    for name in arrays:
+        if name.startswith(f"{container}/"):
+            held.setdefault("/".join(name.split("/")[:depth]), []).append(name)
+    by_kind: dict[str, list[str]] = {}
+    for folder in sorted(held, key=natural):
+        by_kind.setdefault(re.sub(r"_\d+$", "", folder.rpartition("/")[2]), []).append(folder)
+    counts = Counter(snake(each.kind) for each in layers)
+    folders = {kind: iter(_in_turn(container, kind, by_kind.get(kind, []), count)) for kind, count in counts.items()}
+    found = []
+    for each in layers:
+        folder = next(folders[snake(each.kind)])
+        found.append(tuple(_within(held.get(folder, []), folder, each)))
+    return found
 
 
-def _folder(name: str, depth: int) -> str:
-    return "/".join(name.split("/")[: depth + 1])
+def _in_turn(container: str, kind: str, there: Sequence[str], count: int) -> Sequence[str]:
+    """The folders of a class's layers in turn. A layer without arrays may have none."""
+    each = [f"{container}/{kind}" + (f"_{index}" if index else "") for index in range(count)]
+    if set(there) <= set(each):
+        return each
+    if len(there) != count:
+        raise NotUnderstood(
+            f"{shown(container)} should have the arrays of {count} layers called {kind}, as the configuration has,"
+            f" got {len(there)}"
+        )
+    return there
 
 
-def _within(contents: Contents, path: str, each: Configured) -> Iterable[str]:
+def _within(arrays: Sequence[str], path: str, each: Configured) -> Sequence[str]:
+    """A layer's arrays in Keras's order."""
     if each.kind == "Bidirectional":
-        return [*_below(contents, f"{path}/forward_layer"), *_below(contents, f"{path}/backward_layer")]
+        return sorted(arrays, key=lambda name: name.startswith(f"{path}/backward_layer/"))
     cells = stacked_cells(each)
     if cells:
-        return [name for names in _numbered(contents, f"{path}/cell/cells", cells) for name in names]
-    return _below(contents, path)
-
-
-def _below(contents: Contents, path: str) -> list[str]:
-    return [name for name in contents.arrays if name.startswith(f"{path}/") and "/seed_generator/" not in name]
+        return [name for names in _numbered(arrays, f"{path}/cell/cells", cells) for name in names]
+    return arrays
 
 
 def stacked_cells(each: Configured) -> list[Configured]:

@@ -14,6 +14,7 @@ from rnn_common.reader import checked, shown
 
 NETWORKS = ("Sequential", "Model", "Functional")
 KERAS = ("keras", "tf_keras", "tensorflow")  # what Keras's own modules' names begin with
+TWIN = "rnn_tf>"  # and what rnn_tf's layers are registered as, whose options are Keras's
 MERGES = ("Merge",)  # of Keras 1: a first layer that has networks of its own
 
 
@@ -52,10 +53,11 @@ def layer(said: Any, name: str = "") -> Configured:
     if not isinstance(options, Mapping):
         raise NotUnderstood(f"a layer's config should be a mapping, got {shown(options)}")
     module = said.get("module")
-    own = "module" in said and (not isinstance(module, str) or module.partition(".")[0] not in KERAS)
+    ours = any(str(said.get(key)).startswith(TWIN) for key in ("class_name", "registered_name"))
+    own = "module" in said and not ours and str(module).partition(".")[0] not in KERAS
     called = options.get("name", said.get("name", name))
     feeds, calls = _feeds(said.get("inbound_nodes"))
-    kind = checked("class_name", said["class_name"], str)
+    kind = checked("class_name", said["class_name"], str).removeprefix(TWIN)
     return Configured(checked("a layer's name", called, str), kind, options, own, feeds, calls)
 
 
@@ -98,8 +100,8 @@ def _in_order(layers: tuple[Configured, ...], options: Mapping[str, Any]) -> tup
         if len(way[-1].feeds) != 1 or way[-1].calls != 1:
             return layers, False
         name = way[-1].feeds[0]
-    left = [each for each in layers if each not in way]
-    return (tuple(reversed(way)), True) if all(each.kind == "NotEqual" for each in left) else (layers, False)
+    left = set(by_name) - {each.name for each in way}
+    return (tuple(reversed(way)), True) if all(by_name[name].kind == "NotEqual" for name in left) else (layers, False)
 
 
 def _feeds(nodes: Any) -> tuple[tuple[str, ...], int]:
