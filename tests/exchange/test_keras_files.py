@@ -573,6 +573,25 @@ def test_stacked_cells_are_layers(tmp_path):
     assert same(second.directions[0].weights, weights[1])
 
 
+def test_networks_within_a_network(tmp_path):
+    """Their layers are the network's; one whose arrays cannot be told apart stays what it is."""
+    weights = arrays_of("LSTM", 1)
+    lstm = list(zip(KERNELS, packings.pack_keras("LSTM", weights), strict=True))
+    dense = [("d/kernel:0", np.ones((H, 2), "f4")), ("d/bias:0", np.ones(2, "f4"))]
+    inner = [keras_2_rnn("LSTM", "l", recurrent_activation="sigmoid"), keras_2_layer("Dropout", "o", rate=0.1)]
+    head = keras_2_layer("Dense", "d", units=2, activation="relu")
+    for more, kinds in [([], ["LSTM", "Dropout", "Dense"]), ([keras_2_layer("Mine", "m")], ["Sequential", "Dense"])]:
+        nested = {"class_name": "Sequential", "config": {"name": "s", "layers": inner + more}}
+        model = {"class_name": "Sequential", "config": {"name": "t", "layers": [nested, head]}}
+        layers, chain, _ = found(write(tmp_path / "n.h5", "2.14.0", [("s", lstm), ("d", dense)], model))
+        assert chain
+        assert [getattr(each, "kind", None) or getattr(each, "cell", each).name for each in layers[:-1]] == kinds[:-1]
+        assert layers[-1].activation == Activation("relu")
+        if not more:
+            assert layers[0].name == "s/l"
+            assert same(layers[0].directions[0].weights, weights)
+
+
 def test_activations_behind_a_dense_layer(tmp_path):
     dense = [("kernel:0", np.ones((I, 2), "f4")), ("bias:0", np.ones(2, "f4"))]
     kinds = {

@@ -11,22 +11,13 @@ from rnn_common.exchange.contents import Contents, NotUnderstood
 from rnn_common.exchange.description import LINEAR, Dense, Direction, Embedding, Foreign, Layer, Recurrent
 from rnn_common.exchange.keras_ages import ACTIVATION_LAYERS, Age
 from rnn_common.exchange.keras_arrays import by_layer, stacked_cells
-from rnn_common.exchange.keras_network import NETWORKS, Configured, layer, network
+from rnn_common.exchange.keras_nested import UNCHANGED, Held, expanded
+from rnn_common.exchange.keras_network import NETWORKS, Configured, layer, network_of
 from rnn_common.exchange.keras_recurrent import CELL_LAYERS, LAYERS, UnknownActivation, direction, flag
 from rnn_common.exchange.keras_weights import guessed
 from rnn_common.reader import shown
 
-# What leaves numbers as they are out of training. A mask goes through them.
-UNCHANGED = (
-    "InputLayer",
-    "Dropout",
-    "SpatialDropout1D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Masking",
-)
+ALONE = "of weights alone: the order of the layers, what dense layers' activations are, and masks are not in the file"
 MERGES = ("concat", "sum", "mul", "ave")
 
 
@@ -44,19 +35,14 @@ def find(contents: Contents) -> tuple[tuple[Layer, ...], bool, tuple[str, ...]]:
     model = (contents.config or {}).get("model")
     kind = model.get("class_name") if isinstance(model, Mapping) else None
     if model is not None and kind in NETWORKS:
-        layers, chain = network(model)
-        if len({each.name for each in layers}) != len(layers):
-            raise NotUnderstood("the network's layers should have names of their own, got one twice")
-        return _Reading(contents, age, chain).layers(layers, network_as_listed(model)), chain, contents.notes
-    notes = contents.notes
+        layers, listed, chain = network_of(layer(model, "model"))
+        arrays = by_layer(contents, layers, listed)
+        held, chain = expanded(list(zip(layers, arrays, strict=True)), chain)
+        return _Reading(contents, age, chain).layers(held), chain, contents.notes
+    notes = (*contents.notes, ALONE)
     if kind is not None:
         notes = (*notes, f"the network is of the class {shown(kind)}, whose program is not in the file")
     return guessed(contents, age), False, notes
-
-
-def network_as_listed(model: Mapping[str, Any]) -> tuple[Configured, ...]:
-    """The layers in the order in which the configuration lists them."""
-    return tuple(layer(said, f"layer_{index}") for index, said in enumerate(layer(model, "model").options["layers"]))
 
 
 class _Reading:
@@ -66,12 +52,12 @@ class _Reading:
         self.contents, self.age, self.chain = contents, age, chain
         self.masked: bool | None = False
 
-    def layers(self, layers: Sequence[Configured], listed: Sequence[Configured]) -> tuple[Layer, ...]:
-        masking = any(each.kind == "Masking" or each.options.get("mask_zero") for each in layers)
+    def layers(self, held: Sequence[Held]) -> tuple[Layer, ...]:
+        masking = any(each.kind == "Masking" or each.options.get("mask_zero") for each, _ in held)
         if masking and not self.chain:
             self.masked = None
         found: list[Layer] = []
-        for each, names in zip(layers, by_layer(self.contents, layers, listed), strict=True):
+        for each, names in held:
             last = found[-1] if found and self.chain else None
             merged = self._activated(last, each)
             if merged is not None:

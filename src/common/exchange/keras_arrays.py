@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rnn_common.exchange.contents import Contents, NotUnderstood
 from rnn_common.exchange.hdf5_file import natural
-from rnn_common.exchange.keras_network import Configured, layer
+from rnn_common.exchange.keras_network import NETWORKS, Configured, layer, network_of
 from rnn_common.reader import shown
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
@@ -78,9 +78,11 @@ def _within(arrays: Sequence[str], path: str, each: Configured) -> Sequence[str]
     """A layer's arrays in Keras's order."""
     if each.kind == "Bidirectional":
         return sorted(arrays, key=lambda name: name.startswith(f"{path}/backward_layer/"))
-    cells = stacked_cells(each)
-    if cells:
+    if cells := stacked_cells(each):
         return [name for names in _numbered(arrays, f"{path}/cell/cells", cells) for name in names]
+    if each.kind in NETWORKS and not each.own:
+        inner = network_of(each)[1]
+        return [name for names in _numbered(arrays, f"{path}/layers", inner) for name in names]
     return arrays
 
 

@@ -61,33 +61,38 @@ def layer(said: Any, name: str = "") -> Configured:
     return Configured(checked("a layer's name", called, str), kind, options, own, feeds, calls)
 
 
-def network(model: Any) -> tuple[tuple[Configured, ...], bool]:
-    """The layers in the network's order, and whether each reads what the one before it gives, and nothing else.
+Layers = tuple[Configured, ...]
+
+
+def network_of(whole: Configured) -> tuple[Layers, Layers, bool]:
+    """A network's layers in its order and as they are listed, and whether each reads what the one before it gives, no more.
 
     Args:
-        model: the configuration of a `Sequential`, a `Model` or a `Functional`.
+        whole: a `Sequential`, a `Model` or a `Functional`.
 
     Raises:
-        NotUnderstood: it is none of these, or a layer is none.
+        NotUnderstood: it has no layers, or two of one name.
     """
-    whole = layer(model, "model")
-    listed = whole.options.get("layers")
-    if whole.kind not in NETWORKS or not isinstance(listed, list):
-        raise NotUnderstood(f"the network should be one of {', '.join(NETWORKS)}, got {whole.kind}")
-    layers = tuple(layer(said, f"layer_{index}") for index, said in enumerate(listed))
+    said = whole.options.get("layers")
+    if not isinstance(said, list):
+        raise NotUnderstood(f"{shown(whole.name)} should have a list of layers, got {shown(said)}")
+    listed = tuple(layer(each, f"layer_{index}") for index, each in enumerate(said))
+    if len({each.name for each in listed}) != len(listed):
+        raise NotUnderstood(f"the layers of {shown(whole.name)} should have names of their own, got one twice")
     if whole.kind == "Sequential":
-        return layers, not any(each.kind in MERGES for each in layers)
-    return _in_order(layers, whole.options)
+        return listed, listed, not any(each.kind in MERGES for each in listed)
+    layers, chain = _in_order(listed, whole.options)
+    return layers, listed, chain
 
 
-def _in_order(layers: tuple[Configured, ...], options: Mapping[str, Any]) -> tuple[tuple[Configured, ...], bool]:
+def _in_order(layers: Layers, options: Mapping[str, Any]) -> tuple[Layers, bool]:
     """The layers from the input to the output, if that is one way; else as they are listed.
 
     What is on no way to the output computes a mask, and is left out.
     """
     by_name = {each.name: each for each in layers}
     ends = list(_references(options.get("output_layers")))
-    if len(ends) != 1 or len(list(_references(options.get("input_layers")))) != 1 or len(by_name) != len(layers):
+    if len(ends) != 1 or len(list(_references(options.get("input_layers")))) != 1:
         return layers, False
     way: list[Configured] = []
     name = ends[0]
