@@ -18,7 +18,8 @@ from typing import Any
 
 from rnn_common.exchange import apart
 from rnn_common.exchange.contents import Array, Budget, Contents, NotUnderstood
-from rnn_common.exchange.hdf5_objects import array, datasets, opened, parts, said_in, within, word, words
+from rnn_common.exchange.hdf5_arrays import array
+from rnn_common.exchange.hdf5_objects import datasets, opened, parts, said_in, within, word, words
 from rnn_common.reader import shown
 
 # What a file by path holds besides the network's weights.

@@ -1,29 +1,20 @@
-"""Arrays and words out of an HDF5 file that anybody may have written: within the file, of a known size, and nothing else.
-
-Links are not followed, neither out of the file nor within it; data in other files is not read; what passes through filters
-is undone here, for the library does not bound what a compressed chunk grows to.
-"""
+"""Groups, datasets and words of an HDF5 file that anybody may have written. Links are not followed, out of it or within it."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from rnn_common.exchange.contents import MOST, Array, Budget, NotUnderstood
+from rnn_common.exchange.contents import MOST, NotUnderstood
 from rnn_common.packages import optional
 from rnn_common.reader import LARGEST as WORDS
 from rnn_common.reader import checked, mapping, shown
 
 DEEPEST = 32  # groups within one another
-GROWTH, BASE = 1000, 2**20  # an array has at most so many times the bytes that it takes in the file, and so many
-CHUNKS = 20_000  # of one array
-SHUFFLE, DEFLATE = 2, 1  # the numbers that HDF5 gives these filters
 
 
 @contextmanager
@@ -169,92 +160,3 @@ def _strings(holder: Any, name: str) -> list[str]:
 
 def _string(name: str, value: Any) -> str:
     return str(checked(name, value.decode() if isinstance(value, bytes) else value, str))
-
-
-def array(name: str, dataset: Any, budget: Budget, size: int) -> Array:
-    """A dataset's array, whose claims are checked before there is memory for it. bfloat16 is read as float32.
-
-    Args:
-        name: for messages.
-        dataset: of the file.
-        budget: what the file may still ask memory for.
-        size: of the file, in bytes.
-
-    Raises:
-        NotUnderstood: it is no dataset of numbers of its own, or claims more than it has.
-    """
-    if not hasattr(dataset, "shape") or dataset.shape is None:
-        raise NotUnderstood(f"{shown(name)} should be an array")
-    dtype, half = dataset.dtype, False
-    if dtype == np.dtype("V2") and word(dataset, "dtype") == "bfloat16":
-        dtype, half = np.dtype("<u2"), True
-    layout = dataset.id.get_create_plist()
-    if dataset.external or dataset.is_virtual:
-        raise NotUnderstood(f"{shown(name)} should be in the file itself, got data elsewhere")
-    shape = budget.take(name, dataset.shape, np.dtype("<f4") if half else dtype)
-    if dataset.id.get_type().get_size() != dtype.itemsize:
-        raise NotUnderstood(f"{shown(name)} should be numbers of a usual size, got {dtype}")
-    chunk = dataset.chunks or ()
-    filters = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
-    allowed = GROWTH * min(dataset.id.get_storage_size(), size) + BASE
-    if max(prod(shape), prod(chunk)) * dtype.itemsize > allowed:
-        raise NotUnderstood(f"{shown(name)} should have at most {allowed:,} bytes for those in the file, got {shape}")
-    if chunk:
-        found = _from_chunks(name, dataset, shape, dtype, chunk, filters, size)
-    else:
-        found = np.asarray(dataset[()]).view(dtype) if half else np.asarray(dataset[()])
-    return (found.astype(np.uint32) << 16).view(np.float32) if half else found
-
-
-def _from_chunks(
-    name: str,
-    dataset: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    chunk: tuple[int, ...],
-    filters: list[int],
-    size: int,
-) -> Array:
-    if set(filters) - {SHUFFLE, DEFLATE} or len(filters) > 2:
-        raise NotUnderstood(f"{shown(name)} should be as it is, shuffled or deflated, got HDF5's filters {filters}")
-    if prod(-(-length // step) for length, step in zip(shape, chunk, strict=True)) > CHUNKS:
-        raise NotUnderstood(f"{shown(name)} should be in at most {CHUNKS:,} chunks, got {shape} by {chunk}")
-    if dtype.kind == "u" and dataset.dtype.kind == "V":
-        found = np.zeros(shape, dtype)
-    else:
-        found = np.full(shape, dataset.fillvalue, dtype)
-    whole = prod(chunk) * dtype.itemsize
-    for start in product(*(range(0, length, step) for length, step in zip(shape, chunk, strict=True))):
-        info = dataset.id.get_chunk_info_by_coord(start)
-        if info.byte_offset is None:
-            continue  # never written: the fill value
-        if info.size > min(size, whole + whole // 100 + 1024):
-            raise NotUnderstood(f"a chunk of {shown(name)} should have at most {whole:,} bytes, got {info.size:,}")
-        mask, raw = dataset.id.read_direct_chunk(start)
-        for index, each in reversed(list(enumerate(filters))):
-            if not mask >> index & 1:
-                raw = _inflated(name, raw, whole) if each == DEFLATE else _sorted(raw, dtype.itemsize)
-        if len(raw) != whole:
-            raise NotUnderstood(f"a chunk of {shown(name)} should have {whole:,} bytes, got {len(raw):,}")
-        place = tuple(slice(at, at + step) for at, step in zip(start, chunk, strict=True))
-        part = found[place]
-        part[...] = np.frombuffer(raw, dtype).reshape(chunk)[tuple(slice(length) for length in part.shape)]
-    return found
-
-
-def _inflated(name: str, raw: bytes, whole: int) -> bytes:
-    inflate = zlib.decompressobj()
-    try:
-        found = inflate.decompress(raw, whole)
-        rest = inflate.decompress(inflate.unconsumed_tail, 1)
-    except zlib.error as error:
-        raise NotUnderstood(f"a chunk of {shown(name)} is damaged: {error}") from None
-    if rest or not inflate.eof:
-        raise NotUnderstood(f"a chunk of {shown(name)} should inflate to {whole:,} bytes, got others")
-    return found
-
-
-def _sorted(raw: bytes, itemsize: int) -> bytes:
-    """Bytes that were arranged by their place within a number, number by number again."""
-    whole = len(raw) // itemsize * itemsize
-    return np.frombuffer(raw[:whole], np.uint8).reshape(itemsize, -1).T.tobytes() + raw[whole:]

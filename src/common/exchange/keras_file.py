@@ -10,8 +10,9 @@ from typing import Any
 
 from rnn_common.exchange import apart
 from rnn_common.exchange.contents import LARGEST, MOST, Contents, NotUnderstood
+from rnn_common.exchange.hdf5_arrays import BASE, GROWTH
 from rnn_common.exchange.hdf5_file import contents
-from rnn_common.exchange.hdf5_objects import BASE, GROWTH, opened, parts, said_in
+from rnn_common.exchange.hdf5_objects import opened, parts, said_in
 from rnn_common.reader import LARGEST as WORDS
 from rnn_common.reader import checked, shown
 
