@@ -616,6 +616,20 @@ def test_activations_behind_a_dense_layer(tmp_path):
         assert len(layers) == (1 if activation else 2)
 
 
+def test_bfloat16_is_read_as_float32(tmp_path):
+    """As Keras 3 writes it: two bytes that HDF5 has no name for, and an attribute that says what they are."""
+    numbers = np.array([[1.5, -2.25, 3.0], [0.0, 1.0, -1.0]], "f4")
+    halves = (numbers.view("u4") >> 16).astype("u2").view("V2")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        for name, options in {"0": {}, "1": {"chunks": (1, 2)}}.items():
+            file.create_dataset(f"layers/dense/vars/{name}", data=halves, **options).attrs["dtype"] = "bfloat16"
+    contents = hdf5_file.contents_of(tmp_path / "b.h5")
+    assert "bfloat16 is read as float32" in contents.notes
+    for array in contents.arrays.values():
+        assert array.dtype == np.float32
+        assert np.array_equal(array, numbers)
+
+
 # Keras's own, today's
 
 

@@ -112,11 +112,11 @@ def _by_path(path: Path, file: Any, size: int, config: dict[str, Any]) -> Conten
         if said is not None:
             names[holder.removesuffix("vars").rstrip("/")] = said
     version = config.get("keras_version")
-    if version is None:
-        kind, notes = "Keras 3, weights only", ("the file does not say which Keras wrote it: taken for Keras 3",)
-    else:
-        kind, notes = f"Keras {version}", ()
-    return Contents(path, kind, arrays, config | {"names": names}, numbers(version or "3"), notes)
+    kind = "Keras 3, weights only" if version is None else f"Keras {version}"
+    notes = [] if version else ["the file does not say which Keras wrote it: taken for Keras 3"]
+    if any(dataset.dtype.kind == "V" for dataset in found.values()):
+        notes.append("bfloat16 is read as float32")
+    return Contents(path, kind, arrays, config | {"names": names}, numbers(version or "3"), tuple(notes))
 
 
 def natural(name: str) -> list[tuple[str, int]]:
