@@ -11,6 +11,8 @@ again gives the same function, with the whole sum in the input bias and zeros in
 `from_onnx` warn with `MergedBiasesWarning` when that changes the arrays, because a gradient step moves two added biases
 twice as far as one.
 
+Those that Keras has given up, of old files, are in `rnn_common.old_packings`.
+
 `unpack_torch` and `unpack_keras` read the same names with both biases apart: `b_i` and `b_hi`. `pack_torch` and
 `pack_keras` write them, and add the two only where the packing has no place for the second.
 """

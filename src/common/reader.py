@@ -39,6 +39,21 @@ def shown(value: Any) -> str:
     return _short.repr(value)
 
 
+def regular_size(path: Path, largest: int = LARGEST) -> int:
+    """How many bytes a file has, before it is opened.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is a folder, a pipe or a device, which may have no end, or it is too large.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # merely to open a pipe would wait for its other end
+        raise ValueError(f"{path} should be a regular file, got one of mode {stat.filemode(status.st_mode)}")
+    if status.st_size > largest:
+        raise ValueError(f"{path} should have at most {largest:,} bytes, got {status.st_size:,}")
+    return status.st_size
+
+
 def read(path: Path, largest: int = LARGEST) -> bytes:
     """A file's content.
 
@@ -48,11 +63,9 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
 
     Raises:
         OSError: it is not there, or cannot be read.
-        ValueError: it is a folder, a pipe or a device, which may have no end, or it is too large.
+        ValueError: it is no regular file, or it is too large: see `regular_size`.
     """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):  # merely to open a pipe would wait for its other end
-        raise ValueError(f"{path} should be a regular file, got one of mode {stat.filemode(mode)}")
+    regular_size(path, largest)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
