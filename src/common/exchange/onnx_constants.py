@@ -48,7 +48,8 @@ class Constants(dict[str, Array]):
 def axes_of(node: Node, index: int, constants: Constants) -> tuple[int, ...] | None:
     """The axes of an operator that has them as an attribute or, in later versions, as an input; None where not known."""
     if "axes" in node.attributes:
-        return tuple(node.get("axes", ()))
+        axes: tuple[Any, ...] = node.get("axes", ())
+        return axes if all(type(each) is int for each in axes) else None
     return constants.whole(node.input(index))
 
 

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnn_common.exchange.contents import Budget
 from rnn_common.exchange.description import Foreign, Found, Layer, Recurrent
+from rnn_common.exchange.onnx_axes import are_read_as_they_are
 from rnn_common.exchange.onnx_constants import Constants
 from rnn_common.exchange.onnx_layers import Place, Surroundings
 from rnn_common.exchange.onnx_proto import Graph, Node, graph
@@ -78,7 +81,7 @@ class _Reading:
             if len(sources) != 1 or not sources <= gives or unclear:
                 return False
             gives = set(place.gives)
-        return bool(self._places)
+        return bool(self._places) and are_read_as_they_are(self._graph.nodes, self._places, self._constants)
 
     def _layer(self, place: Place) -> Layer:
         """The layer of a place, of a recurrent one with whether every step's output is read or the last alone."""
@@ -101,7 +104,8 @@ class _Reading:
         for name, array in self._constants.items():
             if array.size <= min(LARGEST_STATE, left):
                 left -= array.size
-                zeros |= set() if array.any() else {name}
+                with np.errstate(invalid="ignore"):  # of what is no number
+                    zeros |= set() if array.any() else {name}
         for node in self._graph.nodes:
             if node.operator == "ConstantOfShape":
                 made = "value" not in node.attributes or _is_zero(node.attributes["value"])

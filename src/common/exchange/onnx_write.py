@@ -84,6 +84,8 @@ class _Graph:
         if not layers:
             raise ValueError("layers should be at least one, got none")
         symbols = isinstance(layers[0], Embedding)
+        if foreign := [layer for layer in layers if not isinstance(layer, Written)]:
+            raise ValueError(f"layers should be recurrent, embeddings or dense, got {shown(foreign[0])}: leave it out")
         first = layers[0]
         size = 0 if isinstance(first, Embedding) else _input_size(first)
         self._declare(
