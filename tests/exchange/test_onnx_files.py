@@ -29,6 +29,7 @@ from rnn_common.exchange.description import (
 from rnn_common.exchange.onnx_constants import Constants
 from rnn_common.exchange.onnx_proto import graph as parsed
 from rnn_common.exchange.onnx_write import write
+from rnn_common.packings import unpack_torch
 from rnn_common.parity import contract
 from rnn_common.weights import initialise
 from tests.exchange.onnx_graphs import node, save
@@ -376,3 +377,72 @@ def test_constants_are_computed_as_the_runtime_does(tmp_path):
     for name, array in run(path).items():
         assert found[name].dtype == array.dtype
         assert np.array_equal(found[name], array)
+
+
+# As PyTorch's exporter makes them
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_exports(tmp_path, kind, states):
+    """Two layers of two directions, the batch first; the weights to the bit, and the runtime's output from what was read."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = getattr(torch.nn, kind)(INPUT, HIDDEN, num_layers=2, bidirectional=True, batch_first=True).eval()
+    x = torch.randn(BATCH, TIME, INPUT)
+    h = torch.randn(4, BATCH, HIDDEN)
+    given = (x, (h, h + 1) if kind == "LSTM" else h) if states else (x,)
+    axes = {"x": {0: "batch", 1: "time"}}
+    path = tmp_path / "a.onnx"
+    torch.onnx.export(module, given, path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    found = onnx_file.read(path)
+    assert found.format.startswith("ONNX of opset")
+    assert "written by pytorch" in found.format
+    assert found.chain
+    assert len(found.layers) == len(found.recurrent) == 2
+    y = x.numpy()
+    for index, layer in enumerate(found.recurrent):
+        assert bool(layer.notes) is states
+        for direction, suffix in zip(layer.directions, ("", "_reverse"), strict=True):
+            arrays = {name: array.numpy() for name, array in module.state_dict().items()}
+            weights = unpack_torch(layer.cell, arrays, suffix=f"_l{index}{suffix}")
+            assert set(weights) == set(direction.weights)
+            assert all(np.array_equal(direction.weights[name], array) for name, array in weights.items())
+        parts = [h.numpy(), h.numpy() + 1][: len(layer.cell.states)]
+        y, _ = expected(layer, y, [part[2 * index : 2 * index + 2] for part in parts] if states else None)
+    assert_close(module(*given)[0].detach().numpy(), y)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_pytorch_exports(tmp_path):
+    """An embedding, two directions, a dense layer, what its last output is through a function of its own."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.letters = torch.nn.Embedding(7, INPUT)
+            self.rnn = torch.nn.GRU(INPUT, HIDDEN, bidirectional=True, batch_first=True)
+            self.out = torch.nn.Linear(2 * HIDDEN, 2)
+
+        def forward(self, x):
+            return torch.sigmoid(self.out(self.rnn(self.letters(x))[0]))
+
+    network, path = Network().eval(), tmp_path / "a.onnx"
+    axes = {"x": {0: "batch", 1: "time"}}
+    torch.onnx.export(
+        network, torch.zeros(2, 3, dtype=torch.int64), path, dynamo=False, input_names=["x"], dynamic_axes=axes
+    )
+    found = onnx_file.read(path)
+    assert found.chain
+    letters, rnn, out = found.layers
+    assert np.array_equal(letters.E, network.letters.weight.detach().numpy())
+    assert (rnn.cell.name, len(rnn.directions), rnn.returns_sequences) == ("GRU", 2, True)
+    assert np.array_equal(out.W, network.out.weight.detach().numpy())
+    assert np.array_equal(out.b, network.out.bias.detach().numpy())
+    assert out.activation == SIGMOID
+    again = write(found.layers, tmp_path / "b.onnx")
+    symbols = np.random.default_rng(0).integers(0, 7, (BATCH, TIME))
+    assert_close(run(again, x=symbols)["y"], run(path, x=symbols)[onnx.load(path).graph.output[0].name])

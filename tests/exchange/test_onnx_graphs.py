@@ -304,6 +304,11 @@ AND = [LSTM, node("Squeeze", "Y one", "s")]
         ([*AND, node("MatMul", "V s", "y", "a")], ["rnn", "a"], True),  # the matrix on the left: foreign
         ([LSTM, node("Squeeze", "Y_h zero", "y")], ["rnn"], True),
         ([*AND, node("Squeeze", "Y_h zero", "h"), node("Concat", "s h", "y", "c", axis=0)], ["rnn", "c"], False),
+        (
+            [LSTM, node("Squeeze", "Y one", "y"), node("Squeeze", "Y_h zero", "h"), node("MatMul", "h V", "z", "d")],
+            ["rnn", "d"],
+            False,
+        ),
         ([node("Relu", "z", "x", "r"), *AND, node("Identity", "s", "y")], ["r", "rnn"], True),
         ([node("Add", "z one", "x", "r"), *AND, node("Identity", "s", "y")], ["r", "rnn"], True),
     ],
@@ -402,6 +407,23 @@ def test_embeddings_and_dense_layers(tmp_path, nodes, expected_layer):
         assert np.array_equal(a, b) if isinstance(b, np.ndarray) else a == b
     if isinstance(found, Foreign):
         assert found.arrays == expected_layer.arrays
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [node("Softmax", "m", "y", "it", axis=1)],  # of three axes perhaps
+        [node("Add", "m n", "y", "it")],  # one number an entry, no bias
+        [node("Add", "m b", "y", "it"), node("Add", "m y", "z", "other")],
+        [node("ThresholdedRelu", "m", "y", "it")],
+    ],
+)
+def test_what_a_dense_layer_does_not_take_in(tmp_path, behind):
+    constants = {"U": TABLE, "b": TABLE[1], "n": np.ones((2, 3), np.float32)}
+    found = onnx_file.read(save(tmp_path / "a.onnx", [node("MatMul", "x U", "m", "l"), *behind], constants))
+    dense, foreign = found.layers
+    assert (dense.b, dense.activation) == (None, LINEAR)
+    assert (foreign.name, foreign.kind) == ("it", behind[0].op_type)
 
 
 # Strangers
@@ -548,9 +570,9 @@ def test_arrays_that_are_not_there(tmp_path):
 def test_constants_that_grow_are_refused_before_they_have(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "Budget", lambda: Budget(2**20))
     constants = {"c0": np.ones(2**10, np.float32)}
-    nodes = [node("Concat", f"c{i} c{i}", f"c{i + 1}", axis=0) for i in range(40)]
+    nodes = [node("Concat", f"c{i} c{i}", f"c{i + 1}", axis=0) for i in range(12)]
     onnx_file.read(save(tmp_path / "a.onnx", nodes[:4], constants, outputs=("c4",)))
-    path = save(tmp_path / "a.onnx", nodes, constants, outputs=("c40",))
+    path = save(tmp_path / "a.onnx", nodes, constants, outputs=("c12",))
     with pytest.raises(NotUnderstood, match=r"'c8' goes beyond"):
         onnx_file.read(path)
     assert not read_within(path, 2, 2)

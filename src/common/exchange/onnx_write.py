@@ -83,14 +83,12 @@ class _Graph:
         """Add `x`, the layers, `y` and the states."""
         if not layers:
             raise ValueError("layers should be at least one, got none")
-        symbols = isinstance(layers[0], Embedding)
         if foreign := [layer for layer in layers if not isinstance(layer, Written)]:
             raise ValueError(f"layers should be recurrent, embeddings or dense, got {shown(foreign[0])}: leave it out")
         first = layers[0]
-        size = 0 if isinstance(first, Embedding) else _input_size(first)
-        self._declare(
-            self._inputs, "x", "INT64" if symbols else "FLOAT", ["batch", "time", *([] if symbols else [size])]
-        )
+        symbols, size = isinstance(first, Embedding), _input_size(first)
+        shape = ["batch", "time", *([] if symbols else [size])]
+        self._declare(self._inputs, "x", "INT64" if symbols else "FLOAT", shape)
         if self._lengths:
             self._declare(self._inputs, "lengths", "INT32", ["batch"])
         at, steps = self.add("Transpose", ["x"], perm=[1, 0] if symbols else [1, 0, 2]), True
@@ -228,7 +226,9 @@ class _Graph:
 # Whether the layers fit
 
 
-def _input_size(layer: Recurrent | Dense) -> int:
+def _input_size(layer: Written) -> int:
+    if isinstance(layer, Embedding):
+        return 0
     return layer.input_size if isinstance(layer, Recurrent) else int(layer.W.shape[1])
 
 
