@@ -13,8 +13,8 @@ twice as far as one.
 
 Those that Keras has given up, of old files, are in `rnn_common.old_packings`.
 
-`unpack_torch` and `unpack_keras` read the same names with both biases apart: `b_i` and `b_hi`. `pack_torch` and
-`pack_keras` write them, and add the two only where the packing has no place for the second.
+`unpack_torch`, `unpack_keras` and `unpack_onnx` read the same names with both biases apart: `b_i` and `b_hi`. `pack_torch`,
+`pack_keras` and `pack_onnx` write them, and add the two only where the packing has no place for the second.
 """
 
 from __future__ import annotations
@@ -321,10 +321,26 @@ ONNX_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def to_onnx(parameters: Parameters) -> dict[str, Array]:
     """The inputs W, R and B of the ONNX operators RNN, LSTM and GRU (one direction)."""
-    W, R, b, b_h = _stack("onnx", parameters.cell, parameters)
+    return pack_onnx(parameters.cell, parameters)
+
+
+def pack_onnx(cell: Cell | str, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Arrays by the document's names, both biases apart, arranged as `to_onnx` does; see `unpack_onnx`."""
+    W, R, b, b_h = _stack("onnx", cell_of(cell), weights)
     if b is None:
         return {"W": W[None], "R": R[None]}
     return {"W": W[None], "R": R[None], "B": np.concatenate([b, cast(Array, b_h)])[None]}
+
+
+def unpack_onnx(cell: Cell | str, tensors: Mapping[str, Array], direction: int = 0) -> dict[str, Array]:
+    """One direction of arrays packed as an ONNX operator expects them, by the document's names and both biases apart."""
+    cell = cell_of(cell)
+    gates = len(cell.gates)
+    W, R = (np.split(tensors[name][direction], gates) for name in ("W", "R"))
+    if "B" not in tensors:
+        return by_gate("onnx", cell, W, R)
+    blocks = np.split(tensors["B"][direction], 2 * gates)
+    return by_gate("onnx", cell, W, R, blocks[:gates], **_recurrent_bias_names("onnx", cell, blocks[gates:]))
 
 
 def from_onnx(cell: Cell | str, tensors: Mapping[str, Any]) -> Parameters:
