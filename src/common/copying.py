@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common.cells import Cell
+from rnn_common.exchange.description import Activation
 from rnn_common.parity.case import Array
 from rnn_common.twins import Framework, Part, of
 from rnn_common.weights import Parameters
@@ -16,8 +17,10 @@ WAYS_OUT = {
     "input size": "make the target for inputs of that width",
     "hidden size": "make the target with it: hidden_size in PyTorch, units in Keras",
     "projection": "PyTorch's LSTMs alone have one, proj_size",
-    "activation": "Keras's layers take any, PyTorch's SimpleRNN and RNN nonlinearity='tanh' or 'relu', its others tanh alone",
-    "recurrent_activation": "Keras's layers take any, PyTorch's sigmoid alone",
+    "activation": "Keras's layers and rnn_torch's LSTM and GRU take any, torch.nn's LSTM and GRU tanh alone, SimpleRNN and RNN "
+    "in PyTorch nonlinearity='tanh' or 'relu'; a function of your own is the same as itself alone",
+    "recurrent_activation": "Keras's layers and rnn_torch's LSTM and GRU take any, torch.nn's sigmoid alone; a function of your "
+    "own is the same as itself alone",
     "go_backwards": "Keras's layers take it; elsewhere copy from the layer's cell and reverse the inputs' time axis",
     "merge_mode": "PyTorch concatenates two directions, as merge_mode='concat' does in Keras",
 }
@@ -170,15 +173,17 @@ def _how_to_make(cell: Cell) -> str:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Functions are the same if they are one object; what is not decided is the same as anything."""
+    """Functions are the same if they are known to compute the same, or are one; what is not decided is the same as anything."""
     if a is b or a is None or b is None:
         return True
+    if isinstance(a, Activation) and isinstance(b, Activation):
+        return a == b
     return not callable(a) and not callable(b) and bool(a == b)
 
 
 def _text(value: Any) -> str:
     """An option in words; a function of the user's own so that it is not taken for a framework's of that name."""
-    if not callable(value):
+    if isinstance(value, Activation) or not callable(value):
         return str(value)
     return f"the function {value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 

@@ -37,8 +37,8 @@ class Part:
         holder: the layer or cell that has the weights.
         cell: its cell.
         bias: whether there are biases.
-        options: all else that decides the function, by name: sizes, activations, directions. None says that it is
-            not decided, as the input size of a layer without weights and the direction of a cell that is run by hand.
+        options: all else that decides the function, by name: sizes, directions, activations by what they compute. None says
+            that it is not decided, as the input size of a layer without weights and the direction of a cell that is run by hand.
         suffix: how PyTorch's names of these weights end, empty for a cell.
     """
 

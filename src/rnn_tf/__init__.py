@@ -5,6 +5,7 @@ import keras
 
 from rnn_common import __version__
 from rnn_common.copying import copy_weights
+from rnn_tf.activations import hard_sigmoid_keras2
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.cells.base import apply
 from rnn_tf.engines import ENGINES
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "apply",
     "copy_weights",
+    "hard_sigmoid_keras2",
     "layer_of",
     "load",
 ]

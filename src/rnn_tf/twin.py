@@ -18,6 +18,7 @@ from rnn_common.parity.case import Array, Case, Result
 from rnn_common.twins import Part, full_name
 from rnn_common.weights import Parameters
 from rnn_tf import cells, layers
+from rnn_tf.activations import described
 from rnn_tf.clock import device_name as device_name
 from rnn_tf.clock import devices as devices
 from rnn_tf.clock import forget_compiled as forget_compiled
@@ -172,15 +173,8 @@ def _part(layer: Any, holder: Any, go_backwards: bool | None = None) -> Part:
     options: dict[str, Any] = {"input size": getattr(holder, first).shape[0] if holder.built else None}
     options |= {"hidden size": holder.units, "projection": 0}
     arguments = ("activation", "recurrent_activation")[: len(cell.activations) if cell.gates else 0]
-    options |= {argument: _name(getattr(holder, argument)) for argument in arguments}
+    options |= {argument: described(getattr(holder, argument)) for argument in arguments}
     return Part(layer, holder, cell, holder.use_bias, options | {"go_backwards": go_backwards})
-
-
-def _name(activation: Any) -> Any:
-    """The name of one of Keras's activations, or of what is the same elsewhere; any other function as it is."""
-    name = getattr(activation, "__name__", "")
-    rooms = (keras.activations, keras.ops, tf.nn) if name in ("tanh", "sigmoid", "relu") else (keras.activations,)
-    return name if any(getattr(room, name, None) is activation for room in rooms) else activation
 
 
 def _names(part: Part) -> list[str]:

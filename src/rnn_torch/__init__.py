@@ -4,6 +4,7 @@ import rnn_common  # noqa: F401  # isort: skip  Triton before TensorFlow: see rn
 
 from rnn_common import __version__
 from rnn_common.copying import copy_weights
+from rnn_torch.activations import hard_sigmoid_keras2
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.cells.base import apply
 from rnn_torch.engines import ENGINES
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "apply",
     "copy_weights",
+    "hard_sigmoid_keras2",
     "layer_of",
     "load",
 ]

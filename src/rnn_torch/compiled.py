@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rnn_common.cells import CELLS
 from rnn_torch import private
+from rnn_torch.activations import ACTIVATIONS, name_of
 from rnn_torch.call import Call, sizes_of
-from rnn_torch.cells.base import ACTIVATIONS, Recurrence, State
+from rnn_torch.cells.base import Recurrence, State
 from rnn_torch.engines import ENGINES, Engine, fused, native, order, reference, vendor
 
 # Computed once and for all: the first time is under a lock in Python 3.11, which torch.compile does not enter.
@@ -34,8 +35,8 @@ class _Signature(NamedTuple):
 
 
 def _signature(recurrence: Recurrence) -> _Signature:
-    names = {f: name for name, f in ACTIVATIONS.items()}
-    return _Signature(recurrence.cell.name, " ".join(names[f] for f in recurrence.activations), recurrence.projected)
+    names = " ".join(name_of(f) for f in recurrence.activations)
+    return _Signature(recurrence.cell.name, names, recurrence.projected)
 
 
 def run(

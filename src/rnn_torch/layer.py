@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnn_common.cells import Cell
 from rnn_torch import unroll
+from rnn_torch.activations import ACTIVATIONS, others
 from rnn_torch.cells.base import (
-    ACTIVATIONS,
     Activation,
     Recurrence,
     State,
@@ -266,7 +266,7 @@ class Layer(nn.RNNBase):
         options = {
             "return_all_states": self.return_all_states,
             "recurrent_dropout": training and self.recurrent_dropout > 0,
-            **{f"{option}={value}": True for option, value in self.cell.options.items()},
+            **{f"{option}={value}": True for option, value in {**self.cell.options, **others(self)}.items()},
             f"cell {self.cell.name}": "torch" not in self.cell.builtin,
         }
         for option in (option for option, given in options.items() if given):
@@ -301,6 +301,7 @@ class Layer(nn.RNNBase):
     def extra_repr(self) -> str:
         own = {"recurrent_dropout": 0, "return_all_states": False, "engine": "auto"}
         parts = [f"{name}={getattr(self, name)}" for name, value in own.items() if getattr(self, name) != value]
+        parts += [f"{name}={kept}" for name, kept in others(self).items()]
         return ", ".join([super().extra_repr(), *parts])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rnn_common.cells import CELLS, Cell
-from rnn_torch.cells.base import Activation
+from rnn_torch.activations import Activation, Gated
 from rnn_torch.cells.simple_rnn import NONLINEARITIES
 from rnn_torch.layer import Layer
 
@@ -72,7 +72,7 @@ class SimpleRNN(Layer):
         return (NONLINEARITIES[self.nonlinearity],)
 
 
-class LSTM(Layer):
+class LSTM(Gated, Layer):
     """An LSTM over a sequence: drop-in for `nn.LSTM`.
 
     i_t, f_t, o_t = σ(W_i· x_t + W_h· h_{t−1} + b_·);  c̃_t = tanh(W_ic x_t + W_hc h_{t−1} + b_c)
@@ -88,6 +88,10 @@ class LSTM(Layer):
         bidirectional: run over the sequence both ways and concatenate the outputs. Default False.
         proj_size: if above 0, h_t = W_hr (o_t ⊙ tanh(c_t)) of this width (Sak et al. 2014, arXiv 1402.1128). Default 0.
         device, dtype: of the parameters.
+        activation, recurrent_activation: what stands for tanh and for σ. A function of a tensor, or a name as in Keras 3:
+            `"tanh"`, `"sigmoid"`, `"relu"`, `"linear"`, `"hard_sigmoid"`, `"softsign"`, `"softplus"`, `"elu"`, `"leaky_relu"`;
+            besides `"hard_sigmoid_keras2"`, Keras 2's. All but the default, `"tanh"` and `"sigmoid"`, are run by the engine
+            `reference`.
         recurrent_dropout: of the hidden state on its way into the gates, in [0, 1], in training; one mask a gate and
             sequence, as in Keras. Default 0.
         return_all_states: return every state at every step besides. Default False.
@@ -118,17 +122,21 @@ class LSTM(Layer):
         proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
         **options: Any,
     ) -> None:
         sizes = (input_size, hidden_size, num_layers)
         super().__init__("LSTM", *sizes, bias, batch_first, dropout, bidirectional, proj_size, device, dtype, **options)
+        self._set_activations(activation, recurrent_activation)
 
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         ((runs, _, hidden_size),) = super()._state_shapes(batch)
         return (runs, batch, self.proj_size or hidden_size), (runs, batch, hidden_size)
 
 
-class GRU(Layer):
+class GRU(Gated, Layer):
     """A GRU over a sequence: drop-in for `nn.GRU`.
 
     r_t, z_t = σ(W_i· x_t + W_h· h_{t−1} + b_·)
@@ -147,6 +155,10 @@ class GRU(Layer):
         device, dtype: of the parameters.
         reset_after: whether the reset gate acts after the recurrent product (default, `nn`'s form) or before it, in
             which case both biases of every gate are added.
+        activation, recurrent_activation: what stands for tanh and for σ. A function of a tensor, or a name as in Keras 3:
+            `"tanh"`, `"sigmoid"`, `"relu"`, `"linear"`, `"hard_sigmoid"`, `"softsign"`, `"softplus"`, `"elu"`, `"leaky_relu"`;
+            besides `"hard_sigmoid_keras2"`, Keras 2's. All but the default, `"tanh"` and `"sigmoid"`, are run by the engine
+            `reference`.
         recurrent_dropout: of the hidden state on its way into the gates, in [0, 1], in training; one mask a gate and
             sequence, as in Keras. Default 0.
         return_all_states: return every state at every step besides. Default False.
@@ -177,12 +189,15 @@ class GRU(Layer):
         dtype: torch.dtype | None = None,
         *,
         reset_after: bool = True,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
         **options: Any,
     ) -> None:
         _refuse_projection(options)
         sizes = (input_size, hidden_size, num_layers)
         self.reset_after = reset_after
         super().__init__("GRU", *sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype, **options)
+        self._set_activations(activation, recurrent_activation)
 
     @property
     def cell(self) -> Cell:

@@ -22,6 +22,7 @@ from rnn_common.parity.case import Array, Case, Result
 from rnn_common.twins import Part, full_name
 from rnn_common.weights import Parameters
 from rnn_torch import cells, layers
+from rnn_torch.activations import Gated, described
 from rnn_torch.clock import device_name as device_name
 from rnn_torch.clock import devices as devices
 from rnn_torch.clock import forget_compiled as forget_compiled
@@ -129,10 +130,17 @@ def _directions(layer: Any, cell: Cell, suffix: str, input_size: int) -> list[Pa
 def _part(layer: Any, cell: Cell, input_size: int, suffix: str = "", direction: Any = None) -> Part:
     options: dict[str, Any] = {"input size": input_size, "hidden size": layer.hidden_size}
     options["projection"] = getattr(layer, "proj_size", 0)
-    options |= dict(zip(("activation", "recurrent_activation"), cell.activations, strict=False))
-    if hasattr(layer, "nonlinearity"):
-        options["activation"] = layer.nonlinearity
+    options |= _activations(layer, cell)
     return Part(layer, layer, cell, bool(layer.bias), options | (direction or {"go_backwards": None}), suffix)
+
+
+def _activations(layer: Any, cell: Cell) -> dict[str, Any]:
+    """What stands for tanh and for σ, by what it computes; a cell of the user's own says so itself."""
+    arguments, names = ("activation", "recurrent_activation"), cell.activations if cell.gates else ()
+    if isinstance(layer, Gated):
+        return {argument: described(getattr(layer, argument)) for argument in arguments}
+    names = (layer.nonlinearity,) if hasattr(layer, "nonlinearity") else names
+    return {argument: described(name) for argument, name in zip(arguments, names, strict=False)}
 
 
 def _arrays(part: Part) -> dict[str, Array]:

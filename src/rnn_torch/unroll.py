@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from rnn_common.checks import one_of
 from rnn_torch import compiled, private
+from rnn_torch.activations import name_of
 from rnn_torch.call import Call, sizes_of
 from rnn_torch.cells.base import Recurrence, State, no_autocast
 from rnn_torch.cells.memory import reverse
@@ -121,8 +122,9 @@ def _reason(
     if engine.backward is None:
         return None
     if torch.compiler.is_compiling() and recurrence.cell.in_table:
-        # As one operation, whatever is in it: see `rnn_torch.compiled`.
-        return _watched(weights, x, state)
+        # As one operation, whatever is in it but functions without a name: see `rnn_torch.compiled`.
+        named = all(name_of(f) for f in recurrence.activations)
+        return _watched(weights, x, state) if named else "activations of the user's own"
     return engine.refuses(recurrence, x, all_states) or _watched(weights, x, state)
 
 

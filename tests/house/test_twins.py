@@ -82,8 +82,6 @@ ONLY = {
             "RNNCell.dropped",
             "RNNCell.get_initial_state",
             "*._bias_initializer",
-            "LSTMCell.__init__",
-            "is_one_of",
         ],
     },
     "PyTorch runs step by step, on memory that is laid out by hand; TensorFlow writes a graph, and lays out its memory itself": {
@@ -160,6 +158,19 @@ ONLY = {
         "torch": ["openmp", "new_gates", "_Given*", "backward"],
         "tf": ["_Call*", "_gradient_of_*", "_cotangents", "absent", "load", "compiled", "_build"],
     },
+    "Keras has activations of every kind by name; nn's LSTM and GRU have one, and PyTorch's functions other slopes and rooms": {
+        "torch": [
+            "Gated*",
+            "_activations",
+            "_words",
+            "function_of",
+            "leaky_relu",
+            "linear",
+            "name_of",
+            "others",
+            "softplus",
+        ],
+    },
     "Keras's data have the batch first, an engine's the time": {"tf": ["swapped", "Engine.batch_major"]},
     "Keras's variables have no names that a network's weights could be found by; `fit` wants a model and a callback": {
         "torch": [
@@ -188,12 +199,12 @@ ONLY = {
         ],
     },
     "PyTorch has layers for all devices, and a graph within a graph; TensorFlow an operation of cuDNN's, and Keras a switch": {
-        "torch": ["backward", "record", "in_one_piece*", "_are_one_piece", "_cudnn_takes"],
+        "torch": ["backward", "record", "in_one_piece*", "_are_one_piece", "_cudnn_takes", "_key"],
         "tf": ["layer_of", "cudnn", "pack", "gradients_by_fused", "Layer._wants_cudnn"],
     },
     "Weights are pruned and parametrized in PyTorch; a Keras layer is built, and has its cell": {
         "torch": ["_in_force", "_require_floats"],
-        "tf": ["_build", "_built_with", "_cells", "_name", "_names", "_require_known", "_run"],
+        "tf": ["_build", "_built_with", "_cells", "_names", "_require_known", "_run"],
     },
 }
 

@@ -296,12 +296,35 @@ def test_simple_rnn_relu(torch_module, keras_module):
 @pytest.mark.parametrize("cell", [name for name in IN_BOTH if "sigmoid" in CELLS[name].activations])
 @theirs_and_ours
 def test_activation_of_lstm_and_gru(cell, torch_module, keras_module):
-    """Keras takes other functions for tanh and σ, torch none."""
-    with pytest.raises(TypeError):
-        torch_class(torch_module, cell)(INPUT, HIDDEN, activation="relu")
+    """Keras takes other functions for tanh and σ, torch none; ours does."""
     parameters, x = initialise(cell, INPUT, HIDDEN), sequences()
     outputs = run_keras(keras_layer(keras_module, parameters, activation="relu"), x)[0]
     assert outputs.min() == 0 < outputs.max()
+    if torch_module is nn:
+        with pytest.raises(TypeError):
+            torch_class(nn, cell)(INPUT, HIDDEN, activation="relu")
+    else:
+        assert same(run_torch(torch_layer(torch_module, parameters, activation="relu"), x)[0], outputs)
+
+
+def test_slope_of_leaky_relu():
+    """One name, two functions; ours has Keras's slope in both."""
+    x = np.array([-1.0])
+    assert nn.functional.leaky_relu(torch.from_numpy(x)).item() == -0.01
+    assert keras.activations.leaky_relu(x).numpy() == keras.activations.leaky_relu(x, 0.2).numpy() == -0.2
+    assert rnn_torch.LSTM(3, 4, activation="leaky_relu")._activations()[0](torch.from_numpy(x)).item() == -0.2
+
+
+@keras_theirs_and_ours
+def test_hard_sigmoid_of_old_keras(module):
+    """One name, two functions: relu6(x + 3) / 6 in torch and in Keras since version 3, max(0, min(1, 0.2 x + 0.5)) before."""
+    x = np.array([-3.0, -2.75, -1.0, 0.0, 2.0, 2.75, 3.0])
+    layer = module.LSTM(4, recurrent_activation="hard_sigmoid")
+    assert same(layer.recurrent_activation(x), nn.functional.hardsigmoid(torch.from_numpy(x)))
+    old = [0.0, 0.0, 0.3, 0.5, 0.9, 1.0, 1.0]
+    assert same(rnn_tf.hard_sigmoid_keras2(x), old)
+    assert same(rnn_torch.hard_sigmoid_keras2(torch.from_numpy(x)), old)
+    assert not same(layer.recurrent_activation(x), old, 1e-3)
 
 
 # Shapes

@@ -438,11 +438,11 @@ REFUSED = {
     ),
     "hard sigmoid": (
         lambda: filled("keras.layers", "LSTM", recurrent_activation="hard_sigmoid"), lambda: nn.LSTM(3, 4),
-        "recurrent_activation, hard_sigmoid, got sigmoid: Keras's layers take any, PyTorch's sigmoid alone",
+        "recurrent_activation, hard_sigmoid 0.1667·a .*, got sigmoid: Keras's layers and .* torch.nn's sigmoid alone",
     ),
     "hard sigmoid, cell": (
         lambda: built(keras.layers.GRUCell(4, recurrent_activation="hard_sigmoid")), lambda: rnn_torch.GRUCell(3, 4),
-        "recurrent_activation, hard_sigmoid, got sigmoid",
+        "recurrent_activation, hard_sigmoid 0.1667·a .*, got sigmoid",
     ),
     "a function of the user's": (
         lambda: filled("rnn_tf", "LSTM", activation=own), lambda: nn.LSTM(3, 4),

@@ -60,6 +60,15 @@ TANH, SIGMOID, LINEAR = Activation("tanh"), Activation("sigmoid"), Activation("l
 # Keras's before version 3, of TensorFlow's Keras too; and Keras's from 3 on, which is PyTorch's.
 HARD_SIGMOID_KERAS_2 = Activation("hard_sigmoid", 0.2, 0.5)
 HARD_SIGMOID = Activation("hard_sigmoid", 1 / 6, 0.5)
+# What an LSTM or a GRU of either twin takes by name, with Keras's slopes.
+NAMED: dict[str, Activation] = {
+    **{name: Activation(name) for name in ("tanh", "sigmoid", "relu", "linear")},
+    "hard_sigmoid": HARD_SIGMOID,
+    "hard_sigmoid_keras2": HARD_SIGMOID_KERAS_2,
+    **{name: Activation(name) for name in ("softsign", "softplus")},
+    "elu": Activation("elu", 1.0),
+    "leaky_relu": Activation("leaky_relu", 0.2),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from rnn_common.cells import Cell
 from rnn_common.packings import weights_by_gate
+from rnn_tf.activations import accepted
 from rnn_tf.private import DropoutRNNCell
 
 Tensor = Any
@@ -191,7 +192,7 @@ class RNNCell(keras.layers.Layer, DropoutRNNCell):  # type: ignore[misc]
             self.seed_generator = keras.random.SeedGenerator(seed=options["seed"])
         self.units = units
         for name in self.activations:
-            setattr(self, name, keras.activations.get(options[name]))
+            setattr(self, name, accepted(options[name]))
         for name, get in PLUGINS.items():
             setattr(self, name, get(options[name]))
         self.use_bias = options["use_bias"]

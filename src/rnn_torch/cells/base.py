@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from rnn_common.cells import Cell
 from rnn_common.packings import weights_by_gate
+from rnn_torch.activations import ACTIVATIONS, others
+from rnn_torch.activations import Activation as Activation
 
 State = tuple[Tensor, ...]
-Activation = Callable[[Tensor], Tensor]
 
 
 class Dropped(NamedTuple):
@@ -99,9 +100,6 @@ class Recurrence:
 
 def _rounded(w: Any, dtype: torch.dtype) -> Any:
     return type(w)(*(each if isinstance(each, float) else each.to(dtype) for each in w))
-
-
-ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 
 
 def autocast_enabled(tensor: Tensor) -> bool:
@@ -199,7 +197,7 @@ class RNNCell(nn.RNNCellBase):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What `torch.jit.script` takes in this cell's place: `nn`'s, with the same parameters."""
-        for option, value in self.cell.options.items():
+        for option, value in {**self.cell.options, **others(self)}.items():
             refuse_for_torchscript(type(self).__name__, f"{option}={value}")
         return as_builtin(self, self.builtin)
 
@@ -235,3 +233,6 @@ class RNNCell(nn.RNNCellBase):
                 raise RuntimeError(
                     f"hidden{i} has inconsistent hidden_size: got {h.size(1)}, expected {self.hidden_size}"
                 )
+
+    def extra_repr(self) -> str:
+        return ", ".join([super().extra_repr(), *(f"{name}={kept}" for name, kept in others(self).items())])

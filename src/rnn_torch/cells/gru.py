@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rnn_common.cells import CELLS, Cell, GRUWeights
+from rnn_torch.activations import Gated
 from rnn_torch.cells import kernel
 from rnn_torch.cells.base import Activation, RNNCell, State, apply, leaf
 from rnn_torch.cells.memory import VECTOR, Part, Steps
@@ -106,7 +107,7 @@ class Kernel(kernel.Kernel):
             d_h.mul_(z_t).addmm_(d_r_z_q, self.R)
 
 
-class GRUCell(RNNCell):
+class GRUCell(Gated, RNNCell):
     """One step of a GRU: drop-in for `nn.GRUCell`.
 
     r, z = σ(W_i· x + W_h· h + b_·)
@@ -120,13 +121,14 @@ class GRUCell(RNNCell):
         device, dtype: of the parameters.
         reset_after: whether the reset gate acts after the recurrent product (default, `nn`'s form) or before it, in
             which case both biases of every gate are added.
+        activation, recurrent_activation: what stands for tanh and for σ, as of the layer. Default `"tanh"` and `"sigmoid"`.
 
     Inputs: `input (batch, input_size)` or `(input_size,)`; `hx (batch, hidden_size)` or `(hidden_size,)`, default zeros.
 
     Returns: h', shaped as `hx`.
 
     Raises:
-        ValueError: an input or a state with too few or too many dimensions.
+        ValueError: an input or a state with too few or too many dimensions; an unknown activation.
         RuntimeError: a wrong width or batch size.
     """
 
@@ -141,9 +143,12 @@ class GRUCell(RNNCell):
         dtype: torch.dtype | None = None,
         *,
         reset_after: bool = True,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
     ) -> None:
         self.reset_after = reset_after
         super().__init__(input_size, hidden_size, bias, device, dtype)
+        self._set_activations(activation, recurrent_activation)
 
     @property
     def cell(self) -> Cell:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
 from rnn_common.cells import CELLS, LSTMWeights
+from rnn_torch.activations import Gated
 from rnn_torch.cells import kernel
 from rnn_torch.cells.base import Activation, RNNCell, State, apply, leaf
 from rnn_torch.cells.memory import VECTOR, Part, Steps
@@ -99,7 +102,7 @@ class Kernel(kernel.Kernel):
             torch.mm(d_a_t, self.R, out=d_h)
 
 
-class LSTMCell(RNNCell):
+class LSTMCell(Gated, RNNCell):
     """One step of an LSTM: drop-in for `nn.LSTMCell`.
 
     i, f, o = σ(W_i· x + W_h· h + b_·);  c̃ = tanh(W_ic x + W_hc h + b_c)
@@ -110,6 +113,7 @@ class LSTMCell(RNNCell):
         hidden_size: width of h and c.
         bias: with `bias_ih` and `bias_hh`. Default True.
         device, dtype: of the parameters.
+        activation, recurrent_activation: what stands for tanh and for σ, as of the layer. Default `"tanh"` and `"sigmoid"`.
 
     Inputs: `input (batch, input_size)` or `(input_size,)`; `hx = (h, c)`, each `(batch, hidden_size)` or
         `(hidden_size,)`, default zeros.
@@ -117,12 +121,26 @@ class LSTMCell(RNNCell):
     Returns: `(h', c')`.
 
     Raises:
-        ValueError: an input or a state with too few or too many dimensions.
+        ValueError: an input or a state with too few or too many dimensions; an unknown activation.
         RuntimeError: a wrong width or batch size.
     """
 
     cell = CELLS["LSTM"]
     builtin = nn.LSTMCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        self._set_activations(activation, recurrent_activation)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         if isinstance(input, fx.Proxy):

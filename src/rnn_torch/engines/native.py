@@ -14,11 +14,10 @@ from torch import Tensor
 from rnn_common.native import calls, library
 from rnn_common.native.calls import Call, Matrix, Rows
 from rnn_torch import private
-from rnn_torch.cells.base import ACTIVATIONS, Recurrence, State
+from rnn_torch.activations import name_of
+from rnn_torch.cells.base import Recurrence, State
 
 name = "native"
-
-_NAMES = {f: name for name, f in ACTIVATIONS.items()}
 
 # In a child of this process OpenMP's threads are gone, and to ask for them waits for ever.
 _PROCESS = os.getpid()
@@ -41,7 +40,7 @@ def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str 
 
 def _kernel(recurrence: Recurrence) -> int:
     """The kernel; −1 if there is none."""
-    return calls.kernel_of(recurrence.cell, [_NAMES.get(f, "") for f in recurrence.activations])
+    return calls.kernel_of(recurrence.cell, [name_of(f) for f in recurrence.activations])
 
 
 def forward(

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from rnn_torch import private
+from rnn_torch.activations import name_of
 from rnn_torch.cells.base import Recurrence, State
 
 name = "vendor"
 
 # PyTorch's functions and what cuDNN calls them, by the cell and its activations.
-LAYERS: dict[tuple[str, tuple[Any, ...]], tuple[Any, str]] = {
-    ("SimpleRNN", (torch.tanh,)): (torch.rnn_tanh, "RNN_TANH"),
-    ("SimpleRNN", (torch.relu,)): (torch.rnn_relu, "RNN_RELU"),
-    ("LSTM", (torch.tanh, torch.sigmoid)): (torch.lstm, "LSTM"),
-    ("GRU", (torch.tanh, torch.sigmoid)): (torch.gru, "GRU"),
+LAYERS: dict[tuple[str, ...], tuple[Any, str]] = {
+    ("SimpleRNN", "tanh"): (torch.rnn_tanh, "RNN_TANH"),
+    ("SimpleRNN", "relu"): (torch.rnn_relu, "RNN_RELU"),
+    ("LSTM", "tanh", "sigmoid"): (torch.lstm, "LSTM"),
+    ("GRU", "tanh", "sigmoid"): (torch.gru, "GRU"),
 }
 
 
@@ -28,7 +29,7 @@ def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str 
         return "dropout of the hidden state"
     if recurrence.projected:
         return "a projection"
-    if not recurrence.cell.in_table or (recurrence.cell.name, recurrence.activations) not in LAYERS:
+    if not recurrence.cell.in_table or _key(recurrence) not in LAYERS:
         return "a cell or activations that PyTorch has no layer of"
     if all_states and len(recurrence.cell.states) > 1:
         return "every c_t, of which PyTorch's layer returns the last"
@@ -41,6 +42,10 @@ def refuses(recurrence: Recurrence, x: Tensor, all_states: bool = False) -> str 
     if x.numel() == 0:
         return "an empty batch"
     return None
+
+
+def _key(recurrence: Recurrence) -> tuple[str, ...]:
+    return recurrence.cell.name, *map(name_of, recurrence.activations)
 
 
 def forward(
@@ -115,7 +120,7 @@ def in_one_piece(recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor) -
     detached = [w.detach() for w in weights]
     if not _cudnn_takes(x) or _are_one_piece(detached):
         return detached
-    return private.in_one_piece_for_cudnn(detached, LAYERS[recurrence.cell.name, recurrence.activations][1])
+    return private.in_one_piece_for_cudnn(detached, LAYERS[_key(recurrence)][1])
 
 
 def _cudnn_takes(x: Tensor) -> bool:
@@ -136,7 +141,7 @@ def run(
     recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor, state: State, sizes: list[int] | None
 ) -> list[Tensor]:
     """Every h_t and the final state by PyTorch's layer."""
-    layer, _ = LAYERS[recurrence.cell.name, recurrence.activations]
+    layer, _ = LAYERS[_key(recurrence)]
     hx: Any = tuple(h.unsqueeze(0).contiguous() for h in state)
     hx = hx if len(hx) > 1 else hx[0]
     options = (list(weights), len(weights) > 2, 1, 0.0, torch.is_grad_enabled(), False)
