@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rnn_common.exchange.description import HARD_SIGMOID_KERAS_2, NAMED
+from rnn_common.exchange.description import HARD_SIGMOID_KERAS_2, NAMED, SOFTMAX, Activation
 
 Tensor = Any
 
@@ -27,6 +27,20 @@ def accepted(given: Any) -> Any:
     if isinstance(given, str) and given == hard_sigmoid_keras2.__name__:
         return hard_sigmoid_keras2
     return keras.activations.get(given)
+
+
+def function_of(activation: Activation) -> Any:
+    """What Keras takes for an activation that is described by what it computes: a name of its own, or a function of ours.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if activation == HARD_SIGMOID_KERAS_2:
+        return hard_sigmoid_keras2
+    names = [name for name, computed in {**NAMED, "softmax": SOFTMAX}.items() if computed == activation]
+    if not names:
+        raise ValueError(f"activation should be one of {', '.join(NAMED)}, softmax, got {activation}")
+    return names[0]
 
 
 # Where Keras's activations stand, and what is the same elsewhere.

@@ -12,7 +12,7 @@ import tensorflow as tf
 from rnn_common import exchange, packings
 from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
 from rnn_tf import layers
-from rnn_tf.cells.base import activation
+from rnn_tf.activations import function_of
 
 
 def load(path: Path | str, dtype: str = "float32") -> Any:
@@ -65,7 +65,7 @@ def built(layer: Layer, dtype: str = "float32", package: Any = layers) -> Any:
         return _filled(table, (None, None), [layer.E])
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
-        dense = keras.layers.Dense(outputs, activation(layer.activation), layer.b is not None, dtype=dtype, name=name)
+        dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
         return _filled(dense, (None, inputs), [layer.W.T] + ([] if layer.b is None else [layer.b]))
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
@@ -92,7 +92,7 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str) -> Any:
 
     def made(direction: exchange.Direction, backwards: bool, **names: str) -> Any:
         options = dict(
-            zip(("activation", "recurrent_activation"), map(activation, direction.activations), strict=False)
+            zip(("activation", "recurrent_activation"), map(function_of, direction.activations), strict=False)
         )
         return getattr(package, layer.cell.layer_class)(
             layer.hidden_size,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
-from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
 from rnn_torch import layers
-from rnn_torch.cells.base import activation
+from rnn_torch.activations import accepted, function_of
 
 
 def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -149,7 +150,7 @@ def built(layer: Layer) -> nn.Module:
         return table
     if isinstance(layer, Dense):
         affine = Affine(*layer.W.shape[::-1], bias=layer.b is not None)
-        affine.activation = activation(layer.activation)  # type: ignore[method-assign]
+        affine.activation = _function(layer.activation)  # type: ignore[method-assign]
         affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
         return affine
     assert isinstance(layer, Recurrent)
@@ -183,6 +184,13 @@ def _recurrent(layer: Recurrent) -> nn.Module:
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
     made.load_state_dict({name: _tensor(array) for name, array in state.items()})
     return made
+
+
+def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
+    """The function of a dense layer's activation."""
+    if activation.name == "softmax":
+        return partial(torch.softmax, dim=-1)
+    return function_of(accepted("activation", activation))
 
 
 def _tensor(array: exchange.Array) -> Tensor:

@@ -6,6 +6,7 @@ anything: a file is arrays and data.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rnn_common.exchange import arrays_file, by_keras, by_torch_names, hdf5_file, keras_file, onnx_file, pytorch_file
@@ -40,17 +41,15 @@ __all__ = [
     "run_layer",
 ]
 
-# What reads a file's arrays, by the end of its name, and what finds layers among them.
-_READERS = {
-    ".pt": (pytorch_file.read, by_torch_names.find),
-    ".pth": (pytorch_file.read, by_torch_names.find),
-    ".npz": (arrays_file.read, by_torch_names.find),
-    ".safetensors": (arrays_file.read, by_torch_names.find),
-    ".h5": (hdf5_file.read, by_keras.find),
-    ".hdf5": (hdf5_file.read, by_keras.find),
-    ".keras": (keras_file.read, by_keras.find),
+# What reads a file, by the end of its name.
+_READERS: dict[str, Callable[[Path], Found]] = {
+    **dict.fromkeys((".pt", ".pth"), lambda path: _by_torch_names(pytorch_file.read(path))),
+    **dict.fromkeys((".npz", ".safetensors"), lambda path: _by_torch_names(arrays_file.read(path))),
+    **dict.fromkeys((".h5", ".hdf5"), lambda path: _by_keras(hdf5_file.read(path))),
+    ".keras": lambda path: _by_keras(keras_file.read(path)),
+    ".onnx": onnx_file.read,
 }
-SUFFIXES = (*_READERS, ".onnx")
+SUFFIXES = tuple(_READERS)
 
 # Pickles run what they say when they are opened.
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
@@ -74,9 +73,18 @@ def read(path: Path | str) -> Found:
             f"{path} is a pickle, which runs what it says when it is opened: where you trust it, open it yourself and save its "
             "arrays with numpy.savez"
         )
-    if suffix == ".onnx":
-        return onnx_file.read(path)
     if suffix not in _READERS:
         raise NotUnderstood(f"{path} should end with {', '.join(SUFFIXES)}, got {suffix or 'no ending'}")
-    contents_of, find = _READERS[suffix]
-    return find(contents_of(path))
+    try:
+        return _READERS[suffix](path)
+    except ValueError as error:
+        raise NotUnderstood(str(error) if path.name in str(error) else f"{path.name}: {error}") from None
+
+
+def _by_torch_names(contents: Contents) -> Found:
+    return Found(contents.path, contents.format, tuple(by_torch_names.find(contents)), notes=contents.notes)
+
+
+def _by_keras(contents: Contents) -> Found:
+    layers, chain, notes = by_keras.find(contents)
+    return Found(contents.path, contents.format, layers, chain, (*contents.notes, *notes))

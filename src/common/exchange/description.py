@@ -56,7 +56,7 @@ FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
         np.exp(a - a.max(-1, keepdims=True)) / np.exp(a - a.max(-1, keepdims=True)).sum(-1, keepdims=True)
     ),
 }
-TANH, SIGMOID, LINEAR = Activation("tanh"), Activation("sigmoid"), Activation("linear")
+TANH, SIGMOID, LINEAR, SOFTMAX = (Activation(name) for name in ("tanh", "sigmoid", "linear", "softmax"))
 # Keras's before version 3, of TensorFlow's Keras too; and Keras's from 3 on, which is PyTorch's.
 HARD_SIGMOID_KERAS_2 = Activation("hard_sigmoid", 0.2, 0.5)
 HARD_SIGMOID = Activation("hard_sigmoid", 1 / 6, 0.5)
