@@ -228,12 +228,13 @@ class Found:
         return not rest and (self.chain or len(self.ours) == 1)
 
     def only(self, prefix: str) -> Found:
-        """The layers whose names begin so.
+        """The layer that is called so, or all whose names begin so.
 
         Raises:
             ValueError: there are none.
         """
-        layers = tuple(layer for layer in self.layers if layer.name.startswith(prefix))
+        named = tuple(layer for layer in self.layers if layer.name == prefix)
+        layers = named or tuple(layer for layer in self.layers if layer.name.startswith(prefix))
         if not any(isinstance(layer, Recurrent) for layer in layers):
             names = ", ".join(layer.name for layer in self.recurrent) or "none"
             raise ValueError(
