@@ -245,6 +245,19 @@ def test_a_bomb_is_bounded(tmp_path):
     assert taken < 2**20
 
 
+@pytest.mark.parametrize("sizes", [(2**32, 2**32), (2**32, 24)], ids=["both", "unpacked"])
+def test_members_of_a_claimed_size(tmp_path, sizes):
+    """The archive says, as the tensor does, that 24 bytes are four gibibytes."""
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("net/data.pkl", program(dictionary(w=tensor(storage(count=2**30), (4,), (1,)))))
+        file.writestr("net/data/0", FLOATS)
+        file.filelist[-1].file_size, file.filelist[-1].compress_size = sizes
+    taken, said = peak(path)
+    assert said == "'net/data/0' should be within the file, got 4,294,967,296 bytes: truncated?"
+    assert taken < 2**20
+
+
 def test_a_storage_of_two_types(tmp_path, form):
     body = dictionary(w=tensor(), v=tensor(storage(kind="IntStorage")))
     with pytest.raises(NotUnderstood, match="storage '0' should be of one type, got float32 and int32"):
