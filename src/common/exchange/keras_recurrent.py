@@ -98,7 +98,7 @@ def _cell(
             f" got {arrays[0].shape} and {arrays[1].shape}"
         )
     wide = arrays[1].shape[1]
-    after = options.get("reset_after")
+    after = flag(options, "reset_after", False) if "reset_after" in options else None
     if len(arrays) == 2:
         if base != "GRU":
             return CELLS[base], "keras", ()
