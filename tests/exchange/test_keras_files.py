@@ -37,7 +37,7 @@ def write(path, version, layers, model=None, backend="tensorflow", pieces=1):
         else:
             for index, part in enumerate(np.array_split(np.array(names), pieces)):
                 group.attrs[f"layer_names{index}"] = part
-        if version:
+        if version and not version.startswith("1."):  # Keras 1 said it of whole models alone
             group.attrs["keras_version"] = version.encode()
             group.attrs["backend"] = backend.encode()
         for name, arrays in layers:
@@ -280,7 +280,11 @@ def bidirectional(tmp_path, version="2.0.4", merge="concat", **options):
     }
     names = [f"bidirectional_1/{way}_lstm_1/{name}:0" for way in ("forward", "backward") for name in KERNELS]
     packed = [array for weights in both for array in packings.pack_keras("LSTM", weights)]
-    dense = [("time_distributed_1/kernel:0", np.ones((8, 2), "f4")), ("time_distributed_1/bias:0", np.zeros(2, "f4"))]
+    width = 2 * H if merge == "concat" else H
+    dense = [
+        ("time_distributed_1/kernel:0", np.ones((width, 2), "f4")),
+        ("time_distributed_1/bias:0", np.zeros(2, "f4")),
+    ]
     layers = [
         ("masking_1", []),
         ("bidirectional_1", list(zip(names, packed, strict=True))),
@@ -412,7 +416,8 @@ def test_cudnn_weights_only(tmp_path):
     contents = hdf5_file.read(write(tmp_path / "c.hdf5", "2.1.5", layers))
     assert contents.format == "Keras 2.1.5, weights only"
     assert contents.version == (2, 1, 5)
-    (first, second, _), _, _ = by_keras.find(contents)
+    (first, second, attention), _, _ = by_keras.find(contents)
+    assert attention.kind == "arrays of (8, 1)"
     assert (first.cell.name, first.packing, second.cell.name, second.packing) == ("LSTM", "cudnn", "GRU", "cudnn")
     assert first.activations == second.activations == (TANH, SIGMOID)
     assert "the only ones that CuDNN has" in first.notes[0]
@@ -714,3 +719,91 @@ def test_todays_keras(keras, tmp_path, name):
     assert [layer.returns_sequences for layer in recurrent] == [True] * 8 + [False]
     assert kept[-1].activation == Activation("softmax")
     assert kept[-1].name == "dense_1" or kept[-1].name.startswith("dense")
+
+
+def test_todays_functions(keras, tmp_path):
+    """What is found computes what Keras does: both directions, the third GRU, both kinds of order, activations."""
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    net = keras.Sequential(
+        [
+            keras.Input((6, I)),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True, recurrent_activation="hard_sigmoid")),
+            layers.GRU(4, return_sequences=True, reset_after=False),
+            layers.GRU(3, return_sequences=True, go_backwards=True, bias_initializer="normal"),
+            layers.RNN(layers.SimpleRNNCell(4, activation="softsign"), return_sequences=True),
+            layers.LSTM(4, return_sequences=True, use_bias=False),
+            layers.Dense(5),
+            layers.LeakyReLU(negative_slope=0.1),
+        ]
+    )
+    net.save(tmp_path / "n.keras")
+    (_, *recurrent, dense), chain, _ = found(tmp_path / "n.keras")
+    assert chain
+    assert [getattr(layer, "kind", None) for layer in recurrent] == [None] * 5
+    outputs = X
+    for layer in recurrent:
+        outputs = run(layer, outputs)
+    outputs = dense.activation(outputs @ dense.W.T + dense.b)
+    expected = np.asarray(net(X.astype("float32")))
+    assert np.abs(outputs - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_a_functional_model_of_today(keras, tmp_path):
+    """A mask, which Keras 3 computes beside the way through; and two ways, which are no chain."""
+    layers = keras.layers
+    start = keras.Input((None,), dtype="int32")
+    hidden = layers.Embedding(7, 4, mask_zero=True, name="table")(start)
+    hidden = layers.Bidirectional(layers.GRU(3, return_sequences=True), name="both")(hidden)
+    last = layers.LSTM(2, name="last")(hidden)
+    net = keras.Model(start, layers.Dense(1, name="out")(last))
+    two = keras.Model(start, layers.Concatenate(name="join")([last, layers.LSTM(2, name="more")(hidden)]))
+    for name in ("f.keras", "f.h5"):
+        net.save(tmp_path / name)
+        (_, table, both, lstm, dense), chain, _ = found(tmp_path / name)
+        assert chain
+        assert [each.name for each in (table, both, lstm, dense)] == ["table", "both", "last", "out"]
+        assert (table.masks, both.masks, lstm.masks) == (True, True, True)
+        arrays = [a for each in (table, both, lstm, dense) for a in packed(each)]
+        assert all(np.array_equal(a, e) for a, e in zip(arrays, net.get_weights(), strict=True))
+        two.save(tmp_path / name)
+        several, chain, _ = found(tmp_path / name)
+        assert not chain
+        assert {each.name: getattr(each, "kind", "known") for each in several if each.name in ("join", "more")} == {
+            "join": "Concatenate",
+            "more": "known",
+        }
+
+
+def test_a_network_within_a_network_of_today(keras, tmp_path):
+    layers = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((None, I)), layers.LSTM(4, return_sequences=True), layers.GRU(3)], name="inner"
+    )
+    net = keras.Sequential([keras.Input((None, I)), inner, layers.Dense(2)])
+    for name in ("n.keras", "n.h5"):
+        net.save(tmp_path / name)
+        kept, chain, _ = found(tmp_path / name)
+        assert chain
+        arrays = [a for each in kept if not hasattr(each, "kind") for a in packed(each)]
+        assert all(np.array_equal(a, e) for a, e in zip(arrays, net.get_weights(), strict=True))
+        assert kept[-3].name.startswith("inner/lstm")
+
+
+def test_bfloat16_and_frozen_layers_of_today(keras, tmp_path):
+    net = keras.Sequential(
+        [
+            keras.Input((None, I)),
+            keras.layers.LSTM(4, dtype="bfloat16", recurrent_initializer="normal"),
+            keras.layers.Dense(2),
+        ]
+    )
+    net.layers[0].trainable = False
+    for name in ("b.keras", "b.weights.h5"):
+        (net.save if name == "b.keras" else net.save_weights)(tmp_path / name)
+        layers, _, _ = found(tmp_path / name)
+        (lstm,) = (each for each in layers if isinstance(each, Recurrent))
+        assert all(
+            np.array_equal(a, np.asarray(e, "float32"))
+            for a, e in zip(packed(lstm), net.layers[0].get_weights(), strict=True)
+        )

@@ -75,7 +75,7 @@ def _received(stream: IO[bytes], path: Path) -> Contents:
     for name, kind, sizes in said["arrays"]:
         dtype = np.dtype(kind)
         arrays[name] = np.empty(budget.take(name, sizes, dtype), dtype)
-        content = memoryview(arrays[name].reshape(-1).view(np.uint8))
+        content = arrays[name].reshape(-1).view(np.uint8).data
         while content:
             count = stream.readinto(content)  # type: ignore[attr-defined]
             if not count:

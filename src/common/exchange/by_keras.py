@@ -9,7 +9,7 @@ from typing import Any
 from rnn_common.cells import Cell
 from rnn_common.exchange.contents import Contents, NotUnderstood
 from rnn_common.exchange.description import LINEAR, Dense, Direction, Embedding, Foreign, Layer, Recurrent
-from rnn_common.exchange.keras_ages import ACTIVATION_LAYERS, Age
+from rnn_common.exchange.keras_ages import ACTIVATION_LAYERS, Age, named
 from rnn_common.exchange.keras_arrays import by_layer, stacked_cells
 from rnn_common.exchange.keras_nested import UNCHANGED, Held, expanded
 from rnn_common.exchange.keras_network import NETWORKS, Configured, layer, network_of
@@ -106,7 +106,7 @@ class _Reading:
         activation = self.age.activation(options.get("activation"))
         arrays = [self.contents.arrays[name] for name in names]
         if activation is None:
-            return self._foreign(each, names, f"{inner.kind} with the activation {shown(options.get('activation'))}")
+            return self._foreign(each, names, f"{inner.kind} with the activation {named(options.get('activation'))}")
         if any(array.dtype.kind != "f" for array in arrays):
             return self._foreign(each, names, f"{inner.kind} of whole numbers")
         shapes = [array.shape for array in arrays]

@@ -8,7 +8,7 @@ from typing import Any
 from rnn_common.cells import CELLS, Cell
 from rnn_common.exchange.contents import Array, Contents, NotUnderstood
 from rnn_common.exchange.description import SIGMOID, TANH, Activation, Direction
-from rnn_common.exchange.keras_ages import Age
+from rnn_common.exchange.keras_ages import Age, named
 from rnn_common.old_packings import KERAS_1, unpack_cudnn, unpack_keras_1
 from rnn_common.packings import unpack_keras
 from rnn_common.reader import checked, shown
@@ -98,7 +98,7 @@ def _cell(
             f" got {arrays[0].shape} and {arrays[1].shape}"
         )
     wide = arrays[1].shape[1]
-    after = options.get("reset_after")
+    after = flag(options, "reset_after", False) if "reset_after" in options else None
     if len(arrays) == 2:
         if base != "GRU":
             return CELLS[base], "keras", ()
@@ -125,11 +125,11 @@ def _activations(
     found, notes = [], []
     wanted = [(("activation",), TANH), (("recurrent_activation", "inner_activation"), age.recurrent_activation)]
     for keys, default in wanted[: len(cell.activations)]:
-        key = next((key for key in keys if key in options), None)
-        activation = default if key is None else age.activation(options[key])
+        key = next((key for key in keys if key in options), "")
+        activation = age.activation(options[key]) if key else default
         if activation is None:
-            raise UnknownActivation(f"with the {key} {shown(options[key])}")
-        if key is None:
+            raise UnknownActivation(f"with the {key} {named(options[key])}")
+        if not key:
             notes.append(f"{keys[0]} is not in the file: {activation}, the default of {age}")
             if keys[0] == "recurrent_activation" and age.doubtful:
                 notes.append("TensorFlow 1.13 to 1.15 write the same version, and their default is hard_sigmoid")

@@ -14,7 +14,7 @@ from rnn_common.exchange.keras_recurrent import GATES, direction, gates_of
 
 RECURRENT = re.compile(r"/recurrent_kernel(_\d+)?(:\d+)?$|_U(:\d+)?$|/cell(/cells/[^/]+)?/vars/1$")
 OLD = re.compile(r"_[WUb](_[a-z])?(:\d+)?$")  # Keras 1's names
-KERNEL = re.compile(r"/kernel(_\d+)?(:\d+)?$|_W(:\d+)?$")
+KERNEL, OLD_KERNEL = re.compile(r"/kernel(_\d+)?(:\d+)?$"), re.compile(r"_W(:\d+)?$")
 TABLE = re.compile(r"/embeddings(_\d+)?(:\d+)?$")
 
 
@@ -41,7 +41,7 @@ def _layer(name: str, group: str, names: tuple[str, ...], contents: Contents, ag
     matrix = bool(arrays) and arrays[0].ndim == 2 and all(array.dtype.kind == "f" for array in arrays)
     if matrix and len(arrays) == 1 and (TABLE.search(names[0]) or kind.startswith("embedding")):
         return Embedding(name, arrays[0], arrays=names)
-    dense = KERNEL.search(names[0]) or re.match(r"dense|time_distributed", kind)
+    dense = (OLD_KERNEL if age.version < (2,) else KERNEL).search(names[0]) or re.match(r"dense|time_distributed", kind)
     if matrix and dense and [array.shape for array in arrays[1:]] in ([], [arrays[0].shape[1:]]):
         return Dense(name, arrays[0].T, arrays[1] if len(arrays) == 2 else None, arrays=names)
     shapes = " and ".join(str(array.shape) for array in arrays[:4]) + ("…" if len(arrays) > 4 else "")
