@@ -42,7 +42,8 @@ ACTIVATIONS = {
     "Keras 2": (Activation("relu"), HARD_SIGMOID_KERAS_2),
     "Keras 3": (Activation("softsign"), HARD_SIGMOID),
     "with parameters": (Activation("leaky_relu", 0.3), Activation("hard_sigmoid", 0.25, 0.4)),
-    "others": (Activation("elu", 1.5), Activation("softplus")),
+    "elu": (Activation("elu", 1.5), SIGMOID),
+    "softplus": (Activation("softplus"), Activation("softsign")),
     "identity": (LINEAR, SIGMOID),
 }
 WAYS = ("forward", "backward", "both")
