@@ -200,9 +200,9 @@ class _Graph:
         return self._joined(layer, outputs[0], steps=True)
 
     def _weights(self, name: str, layer: Recurrent) -> list[str]:
-        """W, R and B of all directions; a GRU without biases has zeros, for some runtimes are wrong where it has none."""
+        """W, R and B of all directions; a direction without biases beside one with them has zeros."""
         packed = [pack_onnx(layer.cell, direction.weights) for direction in layer.directions]
-        if ONNX_OPERATORS[layer.cell.name][0] == "GRU" or any("B" in each for each in packed):
+        if any("B" in each for each in packed):
             packed = [{"B": np.zeros((1, 2 * each["R"].shape[1]), np.float32)} | each for each in packed]
         arrays = {
             role: np.concatenate([each[role] for each in packed]) for role in ("W", "R", "B") if role in packed[0]
