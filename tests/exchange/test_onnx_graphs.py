@@ -245,7 +245,7 @@ def test_forms_that_are_none_of_ours_are_named(tmp_path, options, kind):
             "direction of 'it' should be one of forward, reverse, bidirectional, got 'sideways'",
         ),
         (dict(activations=["Tanh"]), "activations of 'it' should be 3 names, got"),
-        (dict(hidden_size="5"), "'hidden_size' of 'it' should be a int, got '5'"),
+        (dict(hidden_size="5"), "hidden_size of 'it' should be a whole number, got '5'"),
     ],
 )
 def test_damaged_nodes_are_not_understood(tmp_path, options, message):
@@ -617,7 +617,7 @@ def test_tensors_of_every_type(tmp_path, kind, raw):
         (b"", "should be of opset 7 or later, got 0"),
         (b"PK\x03\x04" + bytes(100), "should be ONNX, but it is none"),
         (b'{"a": 1}', "should be ONNX, but it is none"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "should be ONNX, but it is none"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "should be an ONNX file, but it is none, or damaged"),
     ],
 )
 def test_what_is_no_onnx(tmp_path, content, message):

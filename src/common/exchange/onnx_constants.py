@@ -78,7 +78,8 @@ def _constant(node: Node, _: Sequence[Any], budget: Budget) -> list[Array | None
         ("value_float", np.float32),
         ("value_floats", np.float32),
     )
-    return [np.array(node.attributes[name], dtype) for name, dtype in numbers if name in node.attributes][:1]
+    found: list[Array | None] = [np.array(node.attributes[n], dtype) for n, dtype in numbers if n in node.attributes]
+    return found[:1]
 
 
 def _unsqueeze(node: Node, inputs: Sequence[Any], budget: Budget) -> list[Array]:

@@ -119,7 +119,7 @@ class Surroundings:
     def _flips(self, node: Node, axis: int) -> bool:
         """Whether a node turns an axis about: from the last to the first."""
         starts, ends, axes, steps = (self.constants.whole(node.input(index)) for index in (1, 2, 3, 4))
-        far = bool(ends) and (ends[0] < -(2**31) + 2)
+        far = ends is not None and len(ends) == 1 and ends[0] < -(2**31) + 2
         return node.operator == "Slice" and (starts, axes, steps) == ((-1,), (axis,), (-1,)) and far
 
     # Others

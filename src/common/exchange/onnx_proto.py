@@ -17,6 +17,7 @@ from rnn_common.reader import shown
 
 LARGEST = 2**31 - 1  # bytes of a file: what the format allows
 OLDEST = 7  # of the operators' versions: those before it broadcast otherwise
+_WORDS = {int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
 OURS = ("", "ai.onnx")  # names of ONNX's own operators
 
 
@@ -55,9 +56,7 @@ class Node:
         """
         value = self.attributes.get(name, default)
         if type(value) is not type(default):
-            raise NotUnderstood(
-                f"{shown(name)} of {shown(self.name)} should be a {type(default).__name__}, got {shown(value)}"
-            )
+            raise NotUnderstood(f"{name} of {shown(self.name)} should be {_WORDS[type(default)]}, got {shown(value)}")
         return value
 
 

@@ -97,7 +97,10 @@ class _Graph:
             at = self._add_layer(layer, at)
             steps = steps and not (isinstance(layer, Recurrent) and layer.returns_sequences is False)
             size = _output_size(layer)
-        self.add(*(("Transpose", [at]) if steps else ("Identity", [at])), "y", **({"perm": [1, 0, 2]} if steps else {}))
+        if steps:
+            self.add("Transpose", [at], "y", perm=[1, 0, 2])
+        else:
+            self.add("Identity", [at], "y")
         self._declare(self._outputs, "y", "FLOAT", ["batch", *(["time"] if steps else []), size])
         for part, names in self._final.items():
             self.add("Concat", names, f"{part}_n", axis=0)
@@ -174,7 +177,8 @@ class _Graph:
         if layer.activation.name == "linear":
             return x
         operator, alpha, beta = onnx_activation(layer.activation)
-        return self.add(operator, [x], **dict(zip(("alpha", "beta"), (*alpha, *beta), strict=False)))
+        attributes: dict[str, Any] = dict(zip(("alpha", "beta"), (*alpha, *beta), strict=False))
+        return self.add(operator, [x], **attributes)
 
     def _add_recurrent(self, name: str, layer: Recurrent, x: str) -> str:
         operator, form = ONNX_OPERATORS[layer.cell.name]
@@ -196,9 +200,9 @@ class _Graph:
         return self._joined(layer, outputs[0], steps=True)
 
     def _weights(self, name: str, layer: Recurrent) -> list[str]:
-        """W, R and B of all directions; a GRU without biases has zeros, for some runtimes are wrong where it has none."""
+        """W, R and B of all directions; a direction without biases beside one with them has zeros."""
         packed = [pack_onnx(layer.cell, direction.weights) for direction in layer.directions]
-        if ONNX_OPERATORS[layer.cell.name][0] == "GRU" or any("B" in each for each in packed):
+        if any("B" in each for each in packed):
             packed = [{"B": np.zeros((1, 2 * each["R"].shape[1]), np.float32)} | each for each in packed]
         arrays = {
             role: np.concatenate([each[role] for each in packed]) for role in ("W", "R", "B") if role in packed[0]
