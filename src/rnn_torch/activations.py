@@ -30,6 +30,11 @@ def linear(x: Tensor) -> Tensor:
     return x
 
 
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """In operations whose derivatives are exact: that of PyTorch's own has 1/6 in float32."""
+    return functional.relu6(x + 3) / 6
+
+
 def softplus(x: Tensor) -> Tensor:
     """ln(1 + eˣ). PyTorch's returns x from 20 on, where float64 still tells the two apart."""
     return functional.softplus(x, threshold=40.0)
@@ -45,7 +50,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
     "linear": linear,
-    "hard_sigmoid": functional.hardsigmoid,
+    "hard_sigmoid": hard_sigmoid,
     "hard_sigmoid_keras2": hard_sigmoid_keras2,
     "softsign": functional.softsign,
     "softplus": softplus,
@@ -53,7 +58,12 @@ ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": leaky_relu,
 }
 # The same functions in another of PyTorch's rooms.
-ALIASES: dict[str, Activation] = {"tanh": functional.tanh, "sigmoid": functional.sigmoid, "relu": functional.relu}
+ALIASES: dict[str, Activation] = {
+    "tanh": functional.tanh,
+    "sigmoid": functional.sigmoid,
+    "relu": functional.relu,
+    "hard_sigmoid": functional.hardsigmoid,
+}
 
 # Of the functions by what they compute, those with a slope or an offset of their own.
 SLOPED: dict[str, Callable[..., Tensor]] = {

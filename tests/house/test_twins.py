@@ -164,6 +164,7 @@ ONLY = {
             "_activations",
             "_words",
             "function_of",
+            "hard_sigmoid",
             "leaky_relu",
             "linear",
             "name_of",

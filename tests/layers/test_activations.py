@@ -35,6 +35,15 @@ OTHERS = [
     *({"recurrent_activation": name} for name in NAMED if name != "sigmoid"),
 ]
 
+# TensorFlow has the slope in float32, whatever the layer computes in.
+ROUNDED = {"leaky_relu": 1e-6}
+# Every name for tanh, beside one for σ that keeps the state within bounds; and those that do not for σ.
+BOUNDED = ["tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_keras2", "softsign"]
+BOTH = [
+    *({"activation": name, "recurrent_activation": other} for name, other in zip(NAMED, 2 * BOUNDED, strict=True)),
+    *({"activation": "tanh", "recurrent_activation": name} for name in NAMED if name not in BOUNDED),
+]
+
 each_cell = pytest.mark.parametrize("cell", GATED)
 each_name = pytest.mark.parametrize("name", NAMED)
 each_other = pytest.mark.parametrize("options", OTHERS, ids=lambda options: "-".join(*options.items()))
@@ -76,7 +85,7 @@ def keras_stack(module, cell, layers=2, **options):
     rng = np.random.default_rng(0)
     for layer, width in zip(made, (INPUT, *[2 * HIDDEN] * (layers - 1)), strict=True):
         layer.build((None, None, width))
-        layer.set_weights([rng.normal(scale=0.7, size=array.shape) for array in layer.get_weights()])
+        layer.set_weights([rng.normal(scale=0.5, size=array.shape) for array in layer.get_weights()])
     return made
 
 
@@ -108,7 +117,7 @@ def test_a_name_is_one_function(name):
     # PyTorch's and Keras's exponential functions differ in the last places.
     assert np.abs(ACTIVATIONS[name](torch.from_numpy(x)).numpy() - expected).max() <= 1e-14 * max(1, expected.max())
     found = rnn_tf.LSTM(4, activation=name).activation(tf.constant(x))
-    assert np.abs(found.numpy() - expected).max() <= 1e-14 * max(1, expected.max())
+    assert np.abs(found.numpy() - expected).max() <= max(1e-14, ROUNDED.get(name, 0)) * max(1, expected.max())
 
 
 @pytest.mark.parametrize(
@@ -125,9 +134,11 @@ def test_an_activation_by_what_it_computes(given):
 
 
 @each_cell
-@each_other
+@pytest.mark.parametrize("options", BOTH, ids=lambda options: "-".join(options.values()))
 def test_against_keras(cell, options):
     """Two layers, both directions: outputs and gradients of Keras's own layers with the same weights, and of the twin's."""
+    rounded = max(ROUNDED.get(name, 0) for name in options.values())
+    bound, gradient_bound = (max(rounded, each) for each in (OUTPUT_BOUND, GRADIENT_BOUND))
     x, cotangent = 2 * draw(2, 4, INPUT), draw(2, 4, 2 * HIDDEN, seed=2)
     theirs = keras_stack(keras.layers, cell, **keras_options(options))
     ours = layer_of(cell, num_layers=2, bidirectional=True, batch_first=True, **options)
@@ -145,12 +156,12 @@ def test_against_keras(cell, options):
         d_x, *d_weights = tape.gradient(
             expected, [inputs, *[v.value for v in variables]], tf.constant(cotangent.numpy())
         )
-        assert deviation(output.detach().numpy(), expected.numpy()) <= OUTPUT_BOUND
-        assert deviation(found[0].numpy(), d_x.numpy()) <= GRADIENT_BOUND
+        assert deviation(output.detach().numpy(), expected.numpy()) <= bound
+        assert deviation(found[0].numpy(), d_x.numpy()) <= gradient_bound
         for a, b in zip(found[1:], d_weights, strict=True):
             blocks = np.split(b.numpy().T, len(CELLS[cell].gates))
             order = [CELLS[cell].orders["keras"].index(gate) for gate in CELLS[cell].orders["torch"]]
-            assert deviation(a.numpy(), np.concatenate([blocks[i] for i in order])) <= GRADIENT_BOUND
+            assert deviation(a.numpy(), np.concatenate([blocks[i] for i in order])) <= gradient_bound
 
 
 @each_cell
@@ -164,8 +175,8 @@ def test_second_derivatives(cell, options):
         return functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))[0]
 
     inputs = [t.detach().clone().requires_grad_() for t in (draw(2, 1, INPUT), *layer.parameters())]
-    assert torch.autograd.gradcheck(run, inputs)
-    assert torch.autograd.gradgradcheck(run, inputs)
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
 @each_cell
@@ -347,7 +358,7 @@ WRITERS = {
     [
         ({"activation": "relu"}, "activation=relu"),
         ({"recurrent_activation": own_sigmoid}, "recurrent_activation=own_sigmoid"),
-        ({"recurrent_activation": Activation("hard_sigmoid", 0.25, 0.5)}, "activation=hard_sigmoid 0.25·a"),
+        ({"recurrent_activation": Activation("hard_sigmoid", 0.25, 0.5)}, "recurrent_activation=hard_sigmoid 0.25·a"),
     ],
 )
 def test_what_nn_would_compute_otherwise_is_refused_in_words(cell, options, named, write):
@@ -377,12 +388,15 @@ SOME = {
 some = pytest.mark.parametrize("options", SOME.values(), ids=SOME)
 
 
-@each_cell
-@some
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [*(("LSTM", options) for options in SOME.values()), ("GRU v3", SOME["by name"])],
+    ids=[*SOME, "GRU v3"],
+)
 def test_compiled(cell, options):
-    """Without a break in the graph; by name as one operation a layer, whatever the length."""
+    """Without a break in the graph, at two lengths."""
     torch.compiler.reset()
-    layer = layer_of(cell, recurrent_dropout=0.5, **options).eval()
+    layer = layer_of(cell, **options)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for x in (draw(3, 2, INPUT), draw(4, 2, INPUT)):
         found, expected = gradients_of(compiled, layer, x), gradients_of(layer, layer, x)
@@ -478,7 +492,9 @@ def test_weights_go_both_ways(cell, options):
             with pytest.raises(ValueError, match=f"should have the source's {next(iter(options))}, "):
                 copy_weights(other, keras_stack(rnn_tf, cell, layers=1))
     x = draw(2, 5, INPUT)
-    assert deviation(back[0](x.numpy()).numpy(), ours(x)[0].detach().numpy()) <= OUTPUT_BOUND
+    assert deviation(back[0](x.numpy()).numpy(), ours(x)[0].detach().numpy()) <= ROUNDED.get(
+        next(iter(options.values())), OUTPUT_BOUND
+    )
 
 
 HARD = {"recurrent_activation": "hard_sigmoid"}
@@ -542,6 +558,7 @@ def test_keras_2s_hard_sigmoid_by_name(cell, tmp_path):
     assert stack[0].forward_layer.recurrent_activation is rnn_tf.hard_sigmoid_keras2
     again = type(stack[0].forward_layer).from_config(stack[0].forward_layer.get_config())
     assert again.recurrent_activation is rnn_tf.hard_sigmoid_keras2
+    again.build((None, None, INPUT))
     choice = again.explain(tf.zeros([2, 5, INPUT]))
     assert choice.engine == "reference"
     assert "activations" in choice.refused["fused"]
