@@ -19,7 +19,7 @@ from rnn_common.reader import number, shown
 
 PLAIN = ("tanh", "sigmoid", "relu", "linear", "softsign", "softplus", "softmax")
 # Functions that are known by the name under which `rnn_tf` registers them.
-REGISTERED = {"rnn_tf>hard_sigmoid_keras2": HARD_SIGMOID_KERAS_2, "hard_sigmoid_keras2": HARD_SIGMOID_KERAS_2}
+REGISTERED = {"rnn_tf>hard_sigmoid_keras2": HARD_SIGMOID_KERAS_2}
 # Layers that are an activation, and the argument that is its slope, with the older name and the default.
 SLOPES = {"LeakyReLU": ("leaky_relu", ("negative_slope", "alpha"), 0.3), "ELU": ("elu", ("alpha",), 1.0)}
 
@@ -78,7 +78,7 @@ class Age:
             return LINEAR
         if isinstance(said, Mapping):
             if said.get("class_name") == "function":  # a function as Keras 3 writes those that it does not know
-                return REGISTERED.get(str(said.get("registered_name")))
+                return REGISTERED.get(str(said.get("config")))
             inner = said.get("config")
             return self.layer(str(said.get("class_name")), inner if isinstance(inner, Mapping) else {})
         if said == "hard_sigmoid":
