@@ -12,7 +12,7 @@ from rnn_common.exchange.description import HARD_SIGMOID_KERAS_2, NAMED, SOFTMAX
 Tensor = Any
 
 
-@keras.saving.register_keras_serializable("rnn_tf")
+@keras.saving.register_keras_serializable("rnn_tf")  # type: ignore[untyped-decorator]
 def hard_sigmoid_keras2(x: Tensor) -> Tensor:
     """max(0, min(1, 0.2 x + 0.5)), Keras's hard_sigmoid before version 3; since then it is PyTorch's, relu6(x + 3) / 6.
 

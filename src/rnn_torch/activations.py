@@ -112,7 +112,7 @@ def function_of(kept: Any) -> Activation:
         return ACTIVATIONS[kept]
     if isinstance(kept, description.Activation):
         return partial(SLOPED[kept.name], slope=kept.slope, offset=kept.offset)
-    return kept  # type: ignore[no-any-return]
+    return kept
 
 
 class Gated:
