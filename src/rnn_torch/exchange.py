@@ -145,12 +145,14 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
 def built(layer: Layer) -> nn.Module:
     """A module with a found layer's weights."""
     if isinstance(layer, Embedding):
-        table = Table.from_pretrained(_tensor(layer.E), freeze=False)
+        symbols, width = layer.E.shape
+        table = Table(symbols, width, _weight=_tensor(layer.E))
         table.masks = layer.masks
         return table
     if isinstance(layer, Dense):
-        affine = Affine(*layer.W.shape[::-1], bias=layer.b is not None)
-        affine.activation = _function(layer.activation)  # type: ignore[method-assign]
+        outputs, inputs = layer.W.shape
+        affine = Affine(inputs, outputs, bias=layer.b is not None)
+        affine.activation = _function(layer.activation)
         affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
         return affine
     assert isinstance(layer, Recurrent)
@@ -179,7 +181,7 @@ def _recurrent(layer: Recurrent) -> nn.Module:
         **layer.cell.options,
         **options,
     )
-    state = {}
+    state: dict[str, exchange.Array] = {}
     for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
     made.load_state_dict({name: _tensor(array) for name, array in state.items()})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rnn_common.exchange import arrays_file, by_keras, by_torch_names, hdf5_file, keras_file, onnx_file, pytorch_file
-from rnn_common.exchange.contents import Contents, NotUnderstood
+from rnn_common.exchange.contents import Array, Contents, NotUnderstood
 from rnn_common.exchange.description import (
     Activation,
     Dense,
@@ -26,6 +26,7 @@ from rnn_common.exchange.forward import Ran, run_chain, run_layer
 __all__ = [
     "SUFFIXES",
     "Activation",
+    "Array",
     "Contents",
     "Dense",
     "Direction",

@@ -7,10 +7,11 @@ amplify rounding a hundredfold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from rnn_common.exchange.description import Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange.forward import run_chain
@@ -75,10 +76,13 @@ def of_layers(layers: Sequence[Recurrent], by: str, run: Callable[[int, Array], 
     proofs = []
     for n, layer in enumerate(layers):
         x = probe(layer)
-        proofs.append(
-            prove(layer.name, by, lambda dtype, layer=layer, x=x: run_chain([layer], x, dtype=dtype), run(n, x))
-        )
+        expected = partial(_alone, layer, x)
+        proofs.append(prove(layer.name, by, expected, run(n, x)))
     return proofs
+
+
+def _alone(layer: Recurrent, x: Array, dtype: DTypeLike) -> Array:
+    return run_chain([layer], x, dtype=dtype)
 
 
 def probe(layer: Layer, seed: int = 0) -> Array:
