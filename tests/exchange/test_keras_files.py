@@ -578,6 +578,21 @@ def test_stacked_cells_are_layers(tmp_path):
     assert same(second.directions[0].weights, weights[1])
 
 
+def test_how_far_a_mask_goes(tmp_path):
+    """To the layer that hands on its last output; past a layer that is not known, that cannot be told."""
+    lstm = list(zip(KERNELS, packings.pack_keras("LSTM", dict(initialise("LSTM", H, H, dtype="float32"))), strict=True))
+    for sequences, between, masks in [(False, "RepeatVector", False), (True, "Dropout", True), (True, "Mine", None)]:
+        model = [
+            keras_2_layer("Masking", "m"),
+            keras_2_rnn("LSTM", "a", return_sequences=sequences),
+            keras_2_layer(between, "b"),
+            keras_2_rnn("LSTM", "c"),
+        ]
+        arrays = [("m", []), ("a", lstm), ("b", []), ("c", lstm)]
+        layers, _, _ = found(write(tmp_path / "m.h5", "2.2.4", arrays, {"class_name": "Sequential", "config": model}))
+        assert (layers[1].masks, layers[3].masks) == (True, masks)
+
+
 def test_networks_within_a_network(tmp_path):
     """Their layers are the network's; one whose arrays cannot be told apart stays what it is."""
     weights = arrays_of("LSTM", 1)

@@ -62,7 +62,7 @@ def virtual(file):
 
 
 def deflated_bomb(file):
-    """16 MB of zeros in a chunk that says that it is 64 bytes."""
+    """64 kB of zeros in a chunk that says that it is 64 bytes."""
     import zlib
 
     each = layer(file).create_dataset("kernel:0", (4, 4), "f4", chunks=(4, 4), compression="gzip")
