@@ -29,20 +29,6 @@ def accepted(given: Any) -> Any:
     return keras.activations.get(given)
 
 
-def function_of(activation: Activation) -> Any:
-    """What Keras takes for an activation that is described by what it computes: a name of its own, or a function of ours.
-
-    Raises:
-        ValueError: it has none.
-    """
-    if activation == HARD_SIGMOID_KERAS_2:
-        return hard_sigmoid_keras2
-    names = [name for name, computed in {**NAMED, "softmax": SOFTMAX}.items() if computed == activation]
-    if not names:
-        raise ValueError(f"activation should be one of {', '.join(NAMED)}, softmax, got {activation}")
-    return names[0]
-
-
 # Where Keras's activations stand, and what is the same elsewhere.
 ROOMS = (keras.activations, keras.ops, tf.nn)
 
@@ -55,3 +41,17 @@ def described(activation: Any) -> Any:
         if any(getattr(room, name, None) is activation for room in ROOMS):
             return computed
     return activation
+
+
+def function_of(activation: Activation) -> Any:
+    """What Keras takes for an activation that is described by what it computes: a name of its own, or a function of ours.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if activation == HARD_SIGMOID_KERAS_2:
+        return hard_sigmoid_keras2
+    names = [name for name, computed in {**NAMED, "softmax": SOFTMAX}.items() if computed == activation]
+    if not names:
+        raise ValueError(f"activation should be one of {', '.join(NAMED)}, softmax, got {activation}")
+    return names[0]
