@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+import rnn_common
 from rnn_common.exchange.contents import LARGEST, Array, Budget, Contents, NotUnderstood
 from rnn_common.packages import optional
 from rnn_common.reader import regular_size
@@ -24,10 +25,16 @@ from rnn_common.reader import regular_size
 MEMORY, TIMES = 2**30, 20  # bytes that the process may have, and so many times the file's
 SECONDS, SPEED = 20, 2**24  # that it may take, and bytes of the file a second besides
 HEAD = 2**27  # bytes of what is said before the arrays
-PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    " from rnn_common.exchange.apart import send; send(*sys.argv[2:])"
-)
+# The package is made from its folder, for an editable install finds it by other means than a path.
+PROGRAM = """
+import importlib.util, json, sys
+sys.path[:], package = json.loads(sys.argv[1])
+found = importlib.util.spec_from_file_location("rnn_common", package)
+sys.modules["rnn_common"] = importlib.util.module_from_spec(found)
+found.loader.exec_module(sys.modules["rnn_common"])
+from rnn_common.exchange.apart import send
+send(*sys.argv[2:])
+"""
 
 
 def read(reader: str, path: Path) -> Contents:
@@ -46,7 +53,7 @@ def read(reader: str, path: Path) -> Contents:
     size = regular_size(path, LARGEST)
     path.open("rb").close()  # an error of its own if it may not be read
     optional("h5py", "HDF5 files are read with", extra="exchange")
-    arguments = [json.dumps(sys.path), reader, str(path.absolute()), str(MEMORY + TIMES * size)]
+    arguments = [json.dumps([sys.path, rnn_common.__file__]), reader, str(path.absolute()), str(MEMORY + TIMES * size)]
     command = [sys.executable, "-I", "-S", "-c", PROGRAM, *arguments]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     quiet = subprocess.DEVNULL
