@@ -201,6 +201,14 @@ def test_inspect_says_what_is_there(tmp_path):
     assert found["layers"][0]["hidden"] == 4
 
 
+def test_inspect_says_once_what_was_assumed(tmp_path):
+    path = source(tmp_path, recurrent("SimpleRNN", name="a"), recurrent("SimpleRNN", name="b"))
+    (note,) = {note for layer in exchange.read(path).recurrent for note in layer.notes}
+    said = " ".join(call("inspect", path).output.split())
+    assert said.count(note) == 1
+    assert f"a, b: {note}" in said
+
+
 def test_convert_prints_its_proof(tmp_path):
     ran = call("convert", source(tmp_path, recurrent("GRU")), tmp_path / "b.safetensors")
     assert ran.exit_code == 0, ran.output

@@ -40,8 +40,17 @@ def inspect(
     with printing() as console:
         console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
         console.print(table)
-        for note in (*found.notes, *(f"{each.name}: {note}" for each in found.recurrent for note in each.notes)):
+        for note in (*found.notes, *notes(found)):
             console.print(escape(note), highlight=False)
+
+
+def notes(found: Found) -> list[str]:
+    """What was assumed of recurrent layers, each sentence once, behind the names of those that it is of."""
+    names: dict[str, list[str]] = {}
+    for layer in found.recurrent:
+        for note in layer.notes:
+            names.setdefault(note, []).append(layer.name)
+    return [f"{', '.join(each)}: {note}" for note, each in names.items()]
 
 
 def described(layer: Layer) -> tuple[str, str, str]:
