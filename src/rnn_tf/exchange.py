@@ -43,7 +43,7 @@ def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     if not found.recurrent:
         names = ", ".join(each.name for each in found.layers) or "none"
         raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
-    made = {each.name.replace("/", "_"): built(each, dtype, package) for each in found.ours}
+    made = {name: built(layer, dtype, package, name) for name, layer in found.by_name("/").items()}
     if found.is_network:
         return keras.Sequential([_input(found.ours[0], dtype), *made.values()])
     return made
@@ -57,9 +57,8 @@ def _input(first: Layer, dtype: str) -> Any:
     return keras.Input((None, width), dtype=dtype)
 
 
-def built(layer: Layer, dtype: str = "float32", package: Any = layers) -> Any:
+def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str | None = None) -> Any:
     """A Keras layer with a found layer's weights."""
-    name = layer.name.replace("/", "_")
     if isinstance(layer, Embedding):
         table = keras.layers.Embedding(*layer.E.shape, mask_zero=layer.masks, dtype=dtype, name=name)
         return _filled(table, (None, None), [layer.E])
@@ -77,7 +76,7 @@ def _filled(layer: Any, shape: tuple[int | None, ...], weights: list[Any]) -> An
     return layer
 
 
-def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str) -> Any:
+def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> Any:
     """A layer with the weights of a found one; two biases of a gate that are added become one.
 
     Raises:
@@ -90,7 +89,7 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str) -> Any:
             "alone; got one that runs backwards with outputs in the order of the input: make it both ways, or flip it yourself"
         )
 
-    def made(direction: exchange.Direction, backwards: bool, **names: str) -> Any:
+    def made(direction: exchange.Direction, backwards: bool, **names: str | None) -> Any:
         options = dict(
             zip(("activation", "recurrent_activation"), map(function_of, direction.activations), strict=False)
         )

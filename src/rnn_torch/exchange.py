@@ -39,7 +39,7 @@ def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
     if not found.recurrent:
         names = ", ".join(each.name for each in found.layers) or "none"
         raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
-    modules = {each.name.replace(".", "_"): built(each).to(dtype) for each in found.ours}
+    modules = {name: built(layer).to(dtype) for name, layer in found.by_name(".").items()}
     if found.is_network:
         return Chain(modules)
     return nn.ModuleDict(modules)

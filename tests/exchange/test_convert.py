@@ -22,6 +22,7 @@ from rnn_common.exchange.description import (
     Dense,
     Direction,
     Embedding,
+    Foreign,
     Found,
     Recurrent,
     default_activations,
@@ -146,6 +147,7 @@ def test_what_keras_reads_is_what_torch_wrote(tmp_path):
         ([recurrent("LSTM", backwards=True)], ".npz", "that runs backwards"),
         ([recurrent("LSTM", 2, merge="sum")], ".pt", "merges its directions by sum"),
         ([recurrent("LSTM"), recurrent("GRU", name="b")], ".onnx", "name one layer with --only"),
+        ([Foreign("m", "Masking", changes=False), recurrent("LSTM", masks=True)], ".keras", "has m, Masking, too"),
         ([Embedding("e", np.zeros((3, 2)))], ".pt", "source should hold a recurrent layer, got e"),
         ([recurrent("LSTM")], ".tflite", r"target should end with .weights.h5, .keras"),
     ],
@@ -171,6 +173,30 @@ def test_a_proof_that_fails_leaves_no_file(kind, tmp_path, monkeypatch):
         convert.convert(path, tmp_path / f"b{kind}")
     assert (tmp_path / f"b{kind}").read_text() == "what was there before"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", twins.TWINS)
+def test_what_a_layer_says_of_skipped_steps_is_not_lost(name):
+    """A network with a Masking layer is no chain of ours: its layers come by name."""
+    if name not in twins.installed():
+        pytest.skip(f"needs {twins.TITLES[name]}")
+    layers = (
+        Foreign("masking", "Masking", changes=False),
+        recurrent("LSTM", masks=True),
+        recurrent("GRU", width=4, name="gru"),
+    )
+    model = convert.page(name).model(Found(Path("a.keras"), "a test", layers, chain=True))
+    assert list(model) == ["lstm", "gru"]
+
+
+@pytest.mark.parametrize("name", twins.TWINS)
+def test_names_that_would_be_one_are_refused(name):
+    if name not in twins.installed():
+        pytest.skip(f"needs {twins.TITLES[name]}")
+    mark = {"torch": ".", "tf": "/"}[name]
+    layers = (recurrent("LSTM", name=f"a{mark}b"), recurrent("LSTM", name="a_b"))
+    with pytest.raises(ValueError, match=f"names of their own, got a{mark}b and a_b"):
+        convert.page(name).model(Found(Path("a.pt"), "a test", layers))
 
 
 def test_only_some_layers(tmp_path):

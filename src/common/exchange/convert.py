@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rnn_common import exchange, twins
 from rnn_common.exchange import arrays_write, onnx_write, proof
-from rnn_common.exchange.description import Foreign, Found
+from rnn_common.exchange.description import Found
 from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
@@ -123,7 +123,7 @@ def _network(found: Found, path: Path) -> Found:
     """
     if found.is_network:
         return found
-    foreign = [layer for layer in found.layers if isinstance(layer, Foreign) and layer.changes]
+    foreign = found.in_the_way
     why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"
     raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
 

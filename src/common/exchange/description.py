@@ -222,10 +222,29 @@ class Found:
         return tuple(layer for layer in self.layers if not isinstance(layer, Foreign))
 
     @property
+    def in_the_way(self) -> tuple[Foreign, ...]:
+        """What a network without it would not compute the same: a layer that says which steps are skipped is among it."""
+        foreign = (layer for layer in self.layers if isinstance(layer, Foreign))
+        return tuple(layer for layer in foreign if layer.changes or layer.kind == "Masking")
+
+    @property
     def is_network(self) -> bool:
         """Whether what is ours is a whole network, each layer reading what the one before it gives: a single layer is."""
-        rest = [layer for layer in self.layers if isinstance(layer, Foreign) and layer.changes]
-        return not rest and (self.chain or len(self.ours) == 1)
+        return not self.in_the_way and (self.chain or len(self.ours) == 1)
+
+    def by_name(self, forbidden: str) -> dict[str, Recurrent | Embedding | Dense]:
+        """What is ours by names of their own, without the characters that a framework forbids in one.
+
+        Raises:
+            ValueError: two would have one name.
+        """
+        named: dict[str, Recurrent | Embedding | Dense] = {}
+        for layer in self.ours:
+            name = "".join("_" if each in forbidden else each for each in layer.name) or "layer"
+            if name in named:
+                raise ValueError(f"layers should have names of their own, got {named[name].name} and {layer.name}")
+            named[name] = layer
+        return named
 
     def only(self, prefix: str) -> Found:
         """The layer that is called so, or all whose names begin so.
