@@ -115,6 +115,8 @@ def test_what_torch_reads_is_what_keras_wrote(tmp_path):
     with torch.no_grad():
         found = model(torch.from_numpy(symbols)).numpy()
     np.testing.assert_allclose(found, network.predict(symbols, verbose=0), rtol=0, atol=BOUND)
+    equations = exchange.run_chain(exchange.read(tmp_path / "network.keras").layers, symbols)
+    np.testing.assert_allclose(equations, found, rtol=0, atol=BOUND)
     in_front = np.array([[0, 0, 1, 2, 3, 4]])
     with torch.no_grad():
         found = model(torch.from_numpy(in_front)).numpy()

@@ -128,5 +128,18 @@ def test_a_chain():
         run_chain([Foreign("conv", "Conv1D")], X)
 
 
+def test_padding_is_skipped_wherever_it_is():
+    table = np.random.default_rng(1).standard_normal((7, 2))
+    steps, last = layer(), layer(returns_sequences=False)
+    alone = np.array([[3, 5, 2]])
+    for padded in ([[3, 5, 2, 0, 0]], [[0, 0, 3, 5, 2]], [[3, 0, 5, 0, 2]]):
+        symbols = np.array(padded)
+        chain = [Embedding("e", table, masks=True)]
+        outputs = run_chain([*chain, steps], symbols)
+        np.testing.assert_array_equal(outputs[symbols != 0], run_layer(steps, table[alone]).outputs[0])
+        assert not outputs[symbols == 0].any()
+        np.testing.assert_array_equal(run_chain([*chain, last], symbols), run_layer(last, table[alone]).last)
+
+
 def test_float32_is_computed_in_float32():
     assert run_layer(layer(), X, dtype=np.float32).outputs.dtype == np.float32

@@ -104,7 +104,8 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
     Args:
         layers: as `Found.layers` has them, where `chain` says that they are one.
         x: `(batch, time, input)`, or symbols `(batch, time)` where an embedding comes first.
-        lengths: see `run_layer`.
+        lengths: see `run_layer`. Default: where an embedding says that symbol 0 is padding those steps are skipped, wherever
+            they are, and their outputs are 0.
         dtype: in which it is computed. Default float64.
 
     Returns:
@@ -113,8 +114,12 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
     Raises:
         ValueError: a foreign layer is among them that changes what goes through it.
     """
+    places = None
     for layer in layers:
         if isinstance(layer, Embedding):
+            if layer.masks and lengths is None:
+                places = np.argsort(x == 0, axis=1, kind="stable")  # of the valid steps first
+                x, lengths = np.take_along_axis(x, places, 1), (x != 0).sum(1)
             x = layer.E.astype(dtype)[x]
         elif isinstance(layer, Recurrent):
             ran = run_layer(layer, x, lengths=lengths, dtype=dtype)
@@ -124,4 +129,13 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
             x = layer.activation(x @ layer.W.T.astype(dtype) + b)
         elif isinstance(layer, Foreign) and layer.changes:
             raise ValueError(f"layers should be embeddings, recurrent or dense, got {layer.name}, a {layer.kind}")
-    return x
+    return x if places is None or x.ndim < 3 else _put_back(x, lengths, places)
+
+
+def _put_back(y: Array, lengths: Array | None, places: Array) -> Array:
+    """Every output where its step was; zeros at those that were skipped."""
+    assert lengths is not None
+    kept = np.where((np.arange(y.shape[1]) < lengths[:, None])[..., None], y, 0)
+    put = np.zeros_like(y)
+    np.put_along_axis(put, places[..., None], kept, 1)
+    return put
