@@ -30,10 +30,11 @@ from typer.testing import CliRunner
 
 import rnn_common
 from rnn_benchmarks import comparing, plots, runs
-from rnn_common import machine, twins
+from rnn_common import exchange, machine, twins
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.checks import one_of
 from rnn_common.cli import app, bench
+from rnn_common.exchange.description import default_activations
 from rnn_common.files import write_bytes
 from rnn_common.parity import compare, flow, lockstep
 from rnn_common.parity.compare import PairRow, TimeRow
@@ -42,6 +43,7 @@ from rnn_common.reports import figures
 from rnn_common.tasks import prediction, problems
 from rnn_common.training import experiments
 from rnn_common.training.run import Snapshot
+from rnn_common.weights import initialise
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -71,6 +73,13 @@ def benchmarked(settings, progress, prepared):
     return runs.Report.from_dict(report_of("benchmarks/benchmarks.json"))
 
 
+def found(path):
+    weights = dict(initialise("LSTM", 2, 3))
+    one = exchange.Direction(weights, default_activations(CELLS["LSTM"]))
+    layer = exchange.Recurrent("Größe � [red]", CELLS["LSTM"], (one,), "torch", notes=("tanh is assumed",))
+    return exchange.Found(path, "a test", (layer, exchange.Foreign("x", "Conv1D")), notes=("an old file",))
+
+
 def twin(name):
     return SimpleNamespace(
         name=name,
@@ -98,6 +107,7 @@ COMMANDS = {
     "compare": Command(
         "compare --data gaussian --output OUT/report.json", compare, "compare", compared, ("report.json",)
     ),
+    "inspect": Command("inspect model.h5 --json OUT/found.json", exchange, "read", found, ("found.json",)),
     "train": Command(
         "train adding --setting tiny --cell GRU --framework torch --output OUT",
         experiments,
@@ -486,10 +496,10 @@ def test_what_cannot_be_is_refused_before_the_work(name, arguments, message, tmp
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.files] + ["resume"])
 def test_an_output_that_is_nothing_is_refused(name):
     arguments = [each for each in COMMANDS[name].arguments.split() if not each.startswith("OUT")]
-    arguments = [*arguments, ""] if arguments[-1] == "--output" else [*arguments, "--output", ""]
-    ran = CliRunner().invoke(app.app, arguments)
+    arguments += [] if arguments[-1] in ("--output", "--json") else ["--output"]
+    ran = CliRunner().invoke(app.app, [*arguments, ""])
     assert ran.exit_code == 2
-    assert "Invalid value for '--output': should be a path, got ''" in ran.stderr
+    assert f"Invalid value for '{arguments[-1]}': should be a path, got ''" in ran.stderr
 
 
 # What is not installed is named with its remedy

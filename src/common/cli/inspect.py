@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rnn_common import exchange
 from rnn_common.cli import terminal
-from rnn_common.cli.terminal import bad_input, printing
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.cli.terminal import deliver, fail
+from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent
 from rnn_common.files import check_writable, write_json
 
 
@@ -28,20 +29,24 @@ def inspect(
 
     Exit status: 0; 2 for a file that cannot be read or is not understood.
     """
-    with bad_input():
-        if json is not None:
-            check_writable(json)
-        found = exchange.read(file)
     if json is not None:
-        write_json(as_data(found), json)
+        check_writable(json)
+    try:
+        found = exchange.read(file)
+    except NotUnderstood as error:
+        fail(error)
+    deliver(lambda: [] if json is None else [write_json(as_data(found), json)], lambda console: show(found, console))
+
+
+def show(found: Found, console: Console) -> None:
+    """Print what was found."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for layer in found.layers:
         table.add_row(*map(escape, described(layer)))
-    with printing() as console:
-        console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
-        console.print(table)
-        for note in (*found.notes, *notes(found)):
-            console.print(escape(note), highlight=False)
+    console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
+    console.print(table)
+    for note in (*found.notes, *notes(found)):
+        console.print(escape(note), highlight=False)
 
 
 def notes(found: Found) -> list[str]:
