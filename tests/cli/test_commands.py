@@ -904,7 +904,18 @@ def test_names_are_taken_in_any_case(tmp_path, monkeypatch):
 
 
 COMPLETIONS = {
-    "rnn-parity ": ["compare", "train", "resume", "predict", "lockstep", "gradients", "engines", "bench"],
+    "rnn-parity ": [
+        "compare",
+        "inspect",
+        "convert",
+        "train",
+        "resume",
+        "predict",
+        "lockstep",
+        "gradients",
+        "engines",
+        "bench",
+    ],
     "rnn-parity train s": ["speech", "series"],
     "rnn-parity train text --cell ": list(CELLS),
     "rnn-parity train text --cell LSTM --framework t": ["torch", "tf"],
