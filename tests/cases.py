@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import numpy as np
 
 from rnn_common.cells import CELLS
@@ -57,3 +60,8 @@ def builtin_error(twin: Framework, case: Case, scale: float = 0.0) -> Deviations
     if not twin.has_builtin(case.parameters):
         return None
     return deviations(run(twin, case, builtin=True), run_oracle(case).result, scale)
+
+
+def inductors_compiler():
+    """The C++ compiler that `torch.compile` calls by default, or None: without one it fails, whoever's layer it is."""
+    return shutil.which(os.environ.get("CXX", "g++"))

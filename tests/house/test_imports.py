@@ -7,7 +7,6 @@ is why the test set holds it.
 import ctypes
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -16,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import rnn_common
+from cases import inductors_compiler
 from rnn_common import loading, twins
 
 # What every order of imports is followed by: all that makes PyTorch import Triton, and TensorFlow use its LLVM.
@@ -64,7 +64,7 @@ def compiled_kernels(tmp_path_factory):
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_order_of_imports_crashes(order, compiled_kernels):
     imports, backend = ORDERS[order]
-    if not shutil.which(os.environ.get("CXX", "g++")):
+    if not inductors_compiler():
         backend = "eager"
     ran = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", imports + USE, backend],

@@ -5,7 +5,6 @@ import functools
 import inspect
 import itertools
 import pickle
-import shutil
 from contextlib import nullcontext
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 from torch.utils.checkpoint import checkpoint
 
 import rnn_torch
+from cases import inductors_compiler
 from rnn_common import equations
 from rnn_common.cells import IN_BOTH
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
@@ -301,7 +301,7 @@ def test_compile_without_a_graph_break(name):
     assert_close(found, [p.grad for p in ours.parameters()], GRADIENT_BOUND)
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="the compiler that torch.compile calls is not installed")
+@pytest.mark.skipif(not inductors_compiler(), reason="the compiler that torch.compile calls is not installed")
 def test_compile_with_inductor():
     ours, _ = pair("GRU", 3, 4)
     x = draw(3, 2, 3)
