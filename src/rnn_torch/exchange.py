@@ -92,10 +92,10 @@ class Table(nn.Embedding):
 class Affine(nn.Linear):
     """activation(W x + b)."""
 
-    activation = staticmethod(nn.Identity())
+    activation: Activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(super().forward(x))
+        return _function(self.activation)(super().forward(x))
 
 
 class Run(nn.Module):
@@ -152,7 +152,7 @@ def built(layer: Layer) -> nn.Module:
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
         affine = Affine(inputs, outputs, bias=layer.b is not None)
-        affine.activation = _function(layer.activation)
+        affine.activation = layer.activation
         affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
         return affine
     assert isinstance(layer, Recurrent)

@@ -1,6 +1,7 @@
 """From file to file and into live models: the function stays, or it is refused by name, and a failed proof leaves nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from rnn_common.cli import app
 from rnn_common.exchange import arrays_write, convert, forward, proof
 from rnn_common.exchange.description import (
     HARD_SIGMOID_KERAS_2,
+    LINEAR,
     TANH,
     Dense,
     Direction,
@@ -199,6 +201,39 @@ def test_names_that_would_be_one_are_refused(name):
     layers = (recurrent("LSTM", name=f"a{mark}b"), recurrent("LSTM", name="a_b"))
     with pytest.raises(ValueError, match=f"names of their own, got a{mark}b and a_b"):
         convert.page(name).model(Found(Path("a.pt"), "a test", layers))
+
+
+def test_what_overflows_is_no_proof():
+    """Neither deviation nor bound is finite: nothing is shown."""
+    growing = recurrent("SimpleRNN", activations=(LINEAR,))
+    weights = {name: array * np.float32(1e9) for name, array in growing.directions[0].weights.items()}
+    layer = replace(growing, directions=(Direction(weights, (LINEAR,)),))
+    with np.errstate(all="ignore"):
+        (found,) = proof.of_layers(
+            [layer], "itself", lambda n, x: forward.run_layer(layer, x, dtype=np.float32).outputs
+        )
+    assert not found.holds
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "real.npz").write_text("before")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    convert.convert(source(tmp_path, recurrent("LSTM")), tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert exchange.read(tmp_path / "real.npz").recurrent
+
+
+def test_a_model_is_copied_and_pickled(tmp_path):
+    """With an activation whose slope is no name's."""
+    pytest.importorskip("torch")
+    import pickle
+
+    layers = (recurrent("LSTM"), Dense("d", np.ones((2, 4), np.float32), None, exchange.Activation("leaky_relu", 0.3)))
+    page = convert.page("torch")
+    model = page.model(Found(Path("a.keras"), "a test", layers, chain=True))
+    again = pickle.loads(pickle.dumps(model))
+    x = proof.probe(layers[0])
+    np.testing.assert_array_equal(page.run(again, x), page.run(model, x))
 
 
 def test_only_some_layers(tmp_path):

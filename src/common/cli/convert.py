@@ -9,11 +9,10 @@ import typer
 from rich.markup import escape
 
 from rnn_common import exchange
-from rnn_common.cli import terminal
+from rnn_common.cli import needs, terminal
 from rnn_common.cli.terminal import bad_input, fail, printing
 from rnn_common.exchange import convert as conversion
 from rnn_common.exchange.proof import ProofFailed
-from rnn_common.packages import MissingPackage
 
 
 @terminal.command
@@ -34,14 +33,12 @@ def convert(
     understood, or what the target cannot hold.
     """
     with bad_input():
+        if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
+            needs.framework(name, choice=False)
         try:
             proofs = conversion.convert(source, target, only)
         except ProofFailed as error:
             fail(error, 1)
-        except ModuleNotFoundError as error:
-            raise MissingPackage(
-                f"target {target.name} needs the package {error.name}, which is not installed"
-            ) from None
     with printing() as console:
         for each in proofs:
             said = f"{each.name}, run by {each.by}, is {each.deviation:.1e} from the equations, bound {each.bound:.1e}: holds"

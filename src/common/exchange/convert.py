@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnn_common import exchange, twins
 from rnn_common.exchange import arrays_write, onnx_write, proof
+from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Found
 from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
 from rnn_common.packages import optional
-
-Array = NDArray[Any]
 
 
 def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
@@ -38,7 +36,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
     Raises:
         NotUnderstood, ValueError: the source is not understood, or the target cannot express it; says what and what would work.
         ProofFailed: what was written does not compute what was read.
-        MissingPackage, ModuleNotFoundError: whoever the file is for is not installed.
+        MissingPackage: whoever the file is for is not installed.
         OSError: a file cannot be read or written.
     """
     kind = kind_of(target)
@@ -58,7 +56,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
                 f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
                 f"off, bound {worst.bound:.1e}; nothing was written"
             )
-        os.replace(written, target)
+        os.replace(written, target.resolve())  # of a link what it points to
     return proofs
 
 
@@ -133,6 +131,8 @@ def page(name: str) -> Any:
     return importlib.import_module(f"{twins.get(name).package}.exchange")
 
 
+# What writes each kind of file, and which framework that needs.
+FRAMEWORKS = {".weights.h5": "tf", ".keras": "tf", ".pt": "torch"}
 TARGETS: dict[str, Callable[[Found, Path], list[Proof]]] = {
     ".weights.h5": _to_keras,
     ".keras": _to_keras,
