@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent, default_activations
+from rnn_common.packages import optional
 from rnn_common.packings import pack_torch
-
-Array = NDArray[Any]
-
-# What `.safetensors` calls the dtypes.
-NAMES = {"float16": "F16", "float32": "F32", "float64": "F64"}
 
 
 def state_dict(layers: Sequence[Layer]) -> dict[str, Array]:
@@ -83,17 +77,10 @@ def npz(arrays: Mapping[str, Array]) -> bytes:
 
 
 def safetensors(arrays: Mapping[str, Array]) -> bytes:
-    """The content of a `.safetensors` file: the length of a JSON header, the header, the numbers."""
-    header, offset, numbers = {}, 0, []
-    for name, array in arrays.items():
-        content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        header[name] = {
-            "dtype": NAMES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + len(content)],
-        }
-        offset += len(content)
-        numbers.append(content)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *numbers])
+    """The content of a `.safetensors` file.
+
+    Raises:
+        MissingPackage: the package safetensors is not installed.
+    """
+    library = optional("safetensors.numpy", ".safetensors files are written with", extra="exchange")
+    return bytes(library.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from rnn_common.equations import check_lengths, unroll_weights
 from rnn_common.equations.arithmetic import State
+from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
-
-Array = NDArray[Any]
 
 
 class Ran(NamedTuple):
