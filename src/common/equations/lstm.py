@@ -33,10 +33,11 @@ def step(
     state: State,
     activation: Activation = np.tanh,
     recurrent_activation: Activation = sigmoid,
+    output_activation: Activation | None = None,
 ) -> tuple[State, Trace]:
     """One step of the LSTM (document, "LSTM"; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000).
 
-    `activation` stands in for tanh, `recurrent_activation` for σ.
+    `activation` stands in for tanh, `recurrent_activation` for σ, `output_activation` for the tanh of c_t, where it is another.
 
     i_t = σ(W_ii x_t + W_hi h_{t−1} + b_i)
     f_t = σ(W_if x_t + W_hf h_{t−1} + b_f)
@@ -53,7 +54,7 @@ def step(
     i_t, f_t, o_t = recurrent_activation(a_i), recurrent_activation(a_f), recurrent_activation(a_o)
     c_tilde = activation(a_c)
     c_t = f_t * c + i_t * c_tilde
-    h_t = o_t * activation(c_t)
+    h_t = o_t * (output_activation or activation)(c_t)
     return (h_t, c_t), Trace(x_t, h, c, a_i, a_f, a_o, a_c, i_t, f_t, o_t, c_tilde, c_t)
 
 

@@ -77,7 +77,8 @@ class Direction:
 
     Attributes:
         weights: by the document's names, both biases apart where the packing has both: `b_i` and `b_hi`. None has 0.
-        activations: those of the cell, in its order: of an LSTM or a GRU what stands for tanh, then for σ.
+        activations: those of the cell, in its order: of an LSTM or a GRU what stands for tanh, then for σ; of an LSTM a third
+            where the tanh of c_t is another.
     """
 
     weights: Mapping[str, Array]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common.equations import check_lengths, unroll_weights
+from rnn_common.equations import Unrolled, check_lengths, unroll_weights
 from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
+from rnn_common.packings import merged
 
 
 class Ran(NamedTuple):
@@ -62,26 +63,47 @@ def _run_direction(
     layer: Recurrent, direction: int, x: Array, state: State | None, lengths: Array | None, dtype: DTypeLike
 ) -> tuple[Array, State]:
     """Every output and the final state of one direction; the outputs in the order in which the layer hands them on."""
+    unrolled, order = unroll_direction(layer, direction, x, state, lengths, dtype)
+    if (layer.backwards or direction == 1) and not layer.flipped:
+        return np.take_along_axis(unrolled.outputs, order[..., None], 1), unrolled.final
+    return unrolled.outputs, unrolled.final
+
+
+def unroll_direction(
+    layer: Recurrent,
+    direction: int,
+    x: Array,
+    state: State | None = None,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Unrolled, Array]:
+    """One direction in the order in which it runs, with the trace of every step.
+
+    Args:
+        layer, x, lengths, dtype: see `run_layer`.
+        direction: 0 or 1.
+        state: its initial one. Default zeros.
+
+    Returns:
+        What it gives, and `(batch, time)`: at which step of a sequence its first, second … stand where it runs backwards.
+    """
     batch, time, _ = x.shape
     backwards = layer.backwards or direction == 1
     steps = np.full(batch, time) if lengths is None else check_lengths(lengths, batch, time)
     order = _reversed(steps, time)
     x = np.take_along_axis(x, order[..., None], 1) if backwards else x
-    parameters = layer.parameters(direction).astype(dtype)
+    weights = merged(layer.cell, layer.directions[direction].weights)
     if state is None:
         state = tuple(np.zeros((batch, layer.hidden_size)) for _ in layer.cell.states)
     unrolled = unroll_weights(
         layer.cell,
-        layer.cell.weights(**parameters),
+        layer.cell.weights(**{name: array.astype(dtype, copy=False) for name, array in weights.items()}),
         x.astype(dtype),
         tuple(h.astype(dtype) for h in state),
         steps,
         layer.directions[direction].activations,
     )
-    outputs = unrolled.outputs
-    if backwards and not layer.flipped:
-        outputs = np.take_along_axis(outputs, order[..., None], 1)
-    return outputs, unrolled.final
+    return unrolled, order
 
 
 def _reversed(lengths: Array, time: int) -> Array:
@@ -97,7 +119,20 @@ def merge(how: str, forward: Array, backward: Array) -> Array:
     return {"sum": forward + backward, "mul": forward * backward, "ave": (forward + backward) / 2}[how]
 
 
-def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, dtype: DTypeLike = np.float64) -> Array:
+RunRecurrent = Callable[[Recurrent, Array, Array | None, DTypeLike], Ran]
+
+
+def _by_equations(layer: Recurrent, x: Array, lengths: Array | None, dtype: DTypeLike) -> Ran:
+    return run_layer(layer, x, lengths=lengths, dtype=dtype)
+
+
+def run_chain(
+    layers: Sequence[Layer],
+    x: Array,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+    run: RunRecurrent = _by_equations,
+) -> Array:
     """Run layers one after the other.
 
     Args:
@@ -106,6 +141,7 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
         lengths: see `run_layer`. Default: where an embedding says that symbol 0 is padding those steps are skipped, wherever
             they are, and their outputs are 0.
         dtype: in which it is computed. Default float64.
+        run: runs a recurrent layer on its input, the lengths and the dtype. Default by the equations.
 
     Returns:
         `(batch, time, width)`, or `(batch, width)` behind a recurrent layer that hands on its last output alone.
@@ -121,7 +157,7 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
                 x, lengths = np.take_along_axis(x, places, 1), (x != 0).sum(1)
             x = layer.E.astype(dtype)[x]
         elif isinstance(layer, Recurrent):
-            ran = run_layer(layer, x, lengths=lengths, dtype=dtype)
+            ran = run(layer, x, lengths, dtype)
             x = ran.last if layer.returns_sequences is False else ran.outputs
         elif isinstance(layer, Dense):
             b = 0 if layer.b is None else layer.b.astype(dtype)

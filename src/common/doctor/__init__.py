@@ -1,0 +1,8 @@
+"""Why two recurrent layers or networks that should be equal are not: where they first differ, who is wrong, and what mends it."""
+
+from rnn_common.doctor.calls import Call, Seen
+from rnn_common.doctor.diagnosis import diagnose
+from rnn_common.doctor.report import Cause, Report
+from rnn_common.doctor.sides import Side, of_function
+
+__all__ = ["Call", "Cause", "Report", "Seen", "Side", "diagnose", "of_function"]

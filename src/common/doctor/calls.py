@@ -1,0 +1,114 @@
+"""What a recurrent layer is given and what it gives, and how far two of these may be apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rnn_common.equations.arithmetic import State
+from rnn_common.exchange.contents import Array
+from rnn_common.exchange.description import Layer, Recurrent
+from rnn_common.exchange.forward import Ran, run_chain, run_layer
+from rnn_common.exchange.proof import FACTOR
+from rnn_common.parity.contract import FEW_UNITS, deviation
+
+
+class Call(NamedTuple):
+    """What a layer is given.
+
+    Attributes:
+        x: `(batch, time, input)`.
+        state: of each direction the initial `(h,)` or `(h, c)`, each `(batch, hidden)`; None is zeros.
+        lengths: `(batch,)`: how many steps each sequence has, in front; None is all.
+    """
+
+    x: Array
+    state: tuple[State, ...] | None = None
+    lengths: Array | None = None
+
+
+class Seen(NamedTuple):
+    """What a layer gives.
+
+    Attributes:
+        outputs: `(batch, time, width)`, or the last `(batch, width)`.
+        final: of each direction the state after all steps, or None where it is not handed on.
+    """
+
+    outputs: Array
+    final: tuple[State, ...] | None = None
+
+    def arrays(self, lengths: Array | None = None) -> dict[str, Array]:
+        """By name, in float64; where sequences have ended outputs are 0, whatever the layer leaves there."""
+        outputs = self.outputs.astype(np.float64)
+        if lengths is not None and outputs.ndim == 3:
+            outputs = np.where((np.arange(outputs.shape[1]) < lengths[:, None])[..., None], outputs, 0)
+        arrays = {"outputs": outputs}
+        for direction, state in zip(("forward", "backward"), self.final or (), strict=False):
+            arrays |= {f"final {name}, {direction}": h.astype(np.float64) for name, h in zip("hc", state, strict=False)}
+        return arrays
+
+
+# A run of a layer by the equations: in the arithmetic of a dtype.
+Run = Callable[[Recurrent, Call, DTypeLike], Ran]
+
+
+def by_equations(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
+    """What the layer's own weights and configuration say."""
+    return run_layer(layer, call.x, call.state, call.lengths, dtype)
+
+
+def seen(
+    layers: Sequence[Layer], call: Call, dtype: DTypeLike = np.float64, runs: Mapping[int, Run] | None = None
+) -> Seen:
+    """What comes of layers one after the other by the equations, as the last of them hands it on.
+
+    Args:
+        layers: see `run_chain`. A single recurrent one takes an initial state and gives a final one.
+        call: what the first is given.
+        dtype: in which it is computed. Default float64.
+        runs: of layers, by their places, the run that stands for that by the equations. Default none.
+    """
+    runs = runs or {}
+    with np.errstate(all="ignore"):  # a fault may overflow
+        if len(layers) == 1 and isinstance(layers[0], Recurrent):
+            ran = runs.get(0, by_equations)(layers[0], call, dtype)
+            return Seen(ran.last if layers[0].returns_sequences is False else ran.outputs, ran.final)
+
+        def run(layer: Recurrent, x: Array, lengths: Array | None, dtype: DTypeLike) -> Ran:
+            place = next(place for place, each in enumerate(layers) if each is layer)
+            return runs.get(place, by_equations)(layer, Call(x, None, lengths), dtype)
+
+        return Seen(run_chain(layers, call.x, call.lengths, dtype, run))
+
+
+def apart(a: Seen, b: Seen, lengths: Array | None = None) -> float:
+    """The largest max|a − b| / max|b| of what both hand on; infinite where shapes differ."""
+    first, second = a.arrays(lengths), b.arrays(lengths)
+    names = [name for name in second if name in first]
+    if any(first[name].shape != second[name].shape for name in names):
+        return float("inf")
+    return max(deviation(first[name], second[name]) for name in names)
+
+
+# The distance from 1 to the next number.
+UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def coarser(*dtypes: str) -> str:
+    return max(dtypes, key=lambda each: UNITS[each])
+
+
+def rounding(
+    layers: Sequence[Layer], call: Call, dtype: str = "float32", runs: Mapping[int, Run] | None = None
+) -> float:
+    """How far a right run in that dtype may be from one in float64, measured on these very layers.
+
+    That is `FACTOR` times as far as the equations in float32 are, and a few units; of another dtype in proportion to its unit.
+    """
+    exact, single = (seen(layers, call, each, runs) for each in (np.float64, np.float32))
+    scale = UNITS[dtype] / UNITS["float32"]
+    return (FACTOR * apart(single, exact, call.lengths) + FEW_UNITS * UNITS["float32"]) * scale
