@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
 SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
 
-.PHONY: compare test test-files sanitize bench lint format clean
+.PHONY: compare test test-files sanitize bench docs lint format clean
 
 compare: $(READY)
 	$(BIN)/rnn-parity compare
@@ -25,6 +25,10 @@ test-files: $(READY)
 
 bench: $(READY)
 	$(BIN)/rnn-parity bench
+
+# The table of docs/differences.md, from the rows in src/common/differences.py.
+docs: $(READY)
+	$(BIN)/python -m rnn_common.differences docs/differences.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

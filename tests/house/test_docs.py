@@ -2,10 +2,13 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
+from rnn_common import differences
 from rnn_common.cells import IN_BOTH
 
 ROOT = Path(__file__).parents[2]
@@ -71,9 +74,10 @@ def test_every_page_is_linked_from_the_readme():
 
 
 def anchors(page):
-    """What a page's headings are called in links, by GitHub's rule."""
-    found = set()
-    for heading in re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page, flags=re.S | re.M), re.M):
+    """What can be linked to in a page: its headings, by GitHub's rule, and what has an id."""
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.S | re.M)
+    found = set(re.findall(r'<a id="([^"]+)"></a>', text))
+    for heading in re.findall(r"^#+ (.*)$", text, re.M):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
         number = 0
         while (name := f"{slug}-{number}" if number else slug) in found:
@@ -97,7 +101,8 @@ def test_relative_links_and_anchors(name):
 
 def test_anchors_are_githubs():
     page = "# Where the two differ\n## `speech`: which of nine?\n```text\n# no heading\n```\n## A, b – c\n## A, b – c\n"
-    assert anchors(page) == {"where-the-two-differ", "speech-which-of-nine", "a-b--c", "a-b--c-1"}
+    page += '| <a id="forget-bias"></a>forget bias | 1 |\n'
+    assert anchors(page) == {"where-the-two-differ", "speech-which-of-nine", "a-b--c", "a-b--c-1", "forget-bias"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -134,22 +139,6 @@ def test_its_commands_exist(name):
         assert command in commands
 
 
-def test_the_tests_that_differences_name_exist():
-    """Each row names the test that shows it, in `tests/parity/test_differences.py` unless the row names another file."""
-    table = re.findall(r"^\| (?!what \||\*\*|---).*$", PAGES["docs/differences.md"], re.M)
-    assert len(table) >= 38
-    for row in table:
-        shown = row.split(" | ")[0].split("<br>")[1]
-        files = re.findall(r"`(tests/[\w/]+\.py)`", shown) or ["tests/parity/test_differences.py"]
-        names = re.findall(r"`(test_[\w*]+)`", shown)
-        source = "\n".join((ROOT / file).read_text() for file in files)
-        defined = re.findall(r"^def (test_\w+)", source, re.M)
-        assert names or files != ["tests/parity/test_differences.py"], row
-        for name in names:
-            pattern = re.compile(name.replace("*", r"\w*"))
-            assert any(pattern.fullmatch(each) for each in defined), name
-
-
 def test_the_rooms_it_names_exist():
     house = PAGES["docs/layout.md"]
     for room in ("cells", "weights", "equations", "twins", "parity/", "data/", "cli/"):
@@ -182,6 +171,67 @@ def test_the_version_of_the_changelog_is_the_packages():
     from rnn_common import __version__ as version
 
     assert re.findall(r"^## (\S+)", PAGES["CHANGELOG.md"], re.M)[0] == version
+
+
+# Differences
+
+
+def test_the_table_of_differences_is_that_of_its_rows():
+    page = PAGES["docs/differences.md"]
+    assert between(page, "rows") == differences.table(), "`make docs` writes it again"
+    assert differences.page(page) == page
+    assert len(differences.ROWS) >= 40
+    assert page.count("\n| <a id=") == len(differences.ROWS)
+
+
+def test_the_tests_that_differences_name_exist():
+    """Each row names at least one, and each in `tests/parity/test_differences.py` is named by a row."""
+    shown = set()
+    for row in differences.ROWS:
+        defined = re.findall(r"^def (test_\w+)", (ROOT / row.file).read_text(), re.M)
+        assert row.tests, row.key
+        for name in row.tests:
+            matching = {test for test in defined if fnmatchcase(test, name)}
+            assert matching, name
+            shown |= {(row.file, test) for test in matching}
+    file = "tests/parity/test_differences.py"
+    for test in re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.M):
+        assert (file, test) in shown, test
+
+
+def test_rows_of_differences_can_be_linked_to():
+    ids = [row.id for row in differences.ROWS]
+    assert len(set(ids)) == len(ids)
+    for row in differences.ROWS:
+        assert re.fullmatch(r"[a-z0-9_]+( [a-z0-9_]+){0,2}", row.key)
+        assert not any(
+            character in field for field in (row.what, row.torch, row.keras, row.porting) for character in "|\n"
+        )
+        assert differences.row(row.key) is row
+        page, _, anchor = differences.anchor(row.key).partition("#")
+        assert anchor in anchors(PAGES[page])
+    assert differences.anchor("forget bias") == "docs/differences.md#forget-bias"
+    groups = [group for group, _ in groupby(row.group for row in differences.ROWS)]
+    assert len(set(groups)) == len(groups)
+
+
+def test_a_row_that_is_not_there_is_refused():
+    for call in (differences.row, differences.anchor):
+        with pytest.raises(ValueError, match=r"key should be one of gates, biases, .*, got 'gate'; did you mean gates"):
+            call("gate")
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("no table", 0),
+        ("<!-- rows -->\nnever closed", 0),
+        ("<!-- rows -->\n<!-- /rows -->\n" * 2, 2),
+    ],
+)
+def test_a_page_without_its_place_for_the_rows_is_refused(text, pairs):
+    with pytest.raises(ValueError, match=f"text should have <!-- rows --> and <!-- /rows --> once, got {pairs} pairs"):
+        differences.page(text)
 
 
 # Benchmarks
