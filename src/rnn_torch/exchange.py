@@ -122,7 +122,8 @@ class Run(nn.Module):
         if not self.returns_sequences:
             h = final[0] if isinstance(final, tuple) else final
             return self._merged(*h)
-        outputs = _turned(outputs, lengths) if self.backwards and not self.flipped else outputs
+        outputs = _turned(outputs, lengths) if self.backwards else outputs
+        outputs = outputs.flip(1) if self.flipped else outputs
         return self._merged(*outputs.chunk(2, -1)) if self.merge != "concat" else outputs
 
     def _merged(self, *halves: Tensor) -> Tensor:

@@ -9,23 +9,25 @@ what was seen. 6. All causes together, proven. 7. Else unexplained, with what ca
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from rnn_common.doctor import matching, probe
+from rnn_common.doctor import matching, network, probe
 from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
-from rnn_common.doctor.faults import At, Suspect, sequences_fault
+from rnn_common.doctor.faults import At, Suspect
 from rnn_common.doctor.gates import first_difference
-from rnn_common.doctor.report import Cause, Equations, Report
+from rnn_common.doctor.in_configuration import sequences_fault
+from rnn_common.doctor.report import Cause, Equations, Report, Verdict
 from rnn_common.doctor.search import Result, search, sorted_by_sight
 from rnn_common.doctor.sides import Side, side
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Layer, Recurrent
 
 SECONDS = 30.0
+UNKNOWN_BOUND = 1e-5  # where neither side says what it is
 
 
 def diagnose(
@@ -71,19 +73,24 @@ class _Diagnosis:
     nearest: list[tuple[str, float]] = field(default_factory=list)
     tried: int = 0
     whole: bool = True
+    seen_by: list[tuple[Seen, Seen]] = field(default_factory=list)
+    chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
         random = self._settle()
-        seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
-        bound = max(self._bound(call) for call in self.calls)
-        apart_by = [self._apart(*both, call) for both, call in zip(seen_by, self.calls, strict=True)]
-        deviation = max(apart_by)
-        equations = self._equations(seen_by)
+        self.seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
+        equations = self._equations()
+        bound = max(self._bound(call, equations) for call in self.calls)
+        deviation = max(self._apart(*both, call) for call, both in self._calls())
         base = Report("equal", deviation, bound, equations)
-        if deviation <= bound and all(each.hold for each in equations.values()):
-            verdict = "random" if random else "equal"
-            return self._finished(replace(base, verdict=verdict))
-        return self._finished(self._explained(base, seen_by, random))
+        alike = all(one.outputs.shape == other.outputs.shape for one, other in self.seen_by)
+        if alike and deviation <= bound and all(each.hold for each in equations.values()):
+            return self._finished(replace(base, verdict="random" if random else "equal"))
+        return self._finished(self._explained(base, random))
+
+    def _calls(self) -> Iterator[tuple[Call, tuple[Seen, Seen]]]:
+        """Each call with what both sides gave."""
+        return zip(self.calls, self.seen_by, strict=True)
 
     # 1. Each side twice
 
@@ -97,7 +104,7 @@ class _Diagnosis:
                 continue
             random = True
             evaluated = each.evaluated() if each.evaluated else None
-            if evaluated is not None and apart(*(evaluated.run(self.calls[0]) for _ in range(2))) == 0:
+            if evaluated is not None and apart(evaluated.run(self.calls[0]), evaluated.run(self.calls[0])) == 0:
                 setattr(self, name, evaluated)
                 self._cause("dropout on: it is in training", name, "", "mode", f"{name}.eval()")
                 self.notes.append(f"What follows is of {name} out of training.")
@@ -117,10 +124,16 @@ class _Diagnosis:
 
     # 2. Are they apart?
 
-    def _bound(self, call: Call) -> float:
-        layers = self.a.layers or self.b.layers
+    def _bound(self, call: Call, equations: dict[str, Equations]) -> float:
+        """How far: measured on the layers of a side that does what they say, else on all layers by themselves."""
         dtype = coarser(self.a.dtype, self.b.dtype)
-        return rounding(layers, call, dtype) if layers else 1e-5
+        for name, each in equations.items():
+            if each.hold and name in self.chains:
+                return rounding(getattr(self, name).layers, call, dtype)
+        for whose in (self.a, self.b):
+            if whose.layers:
+                return sum(rounding(step.side.layers, step.call, dtype) for step in network.steps(whose, call))
+        return UNKNOWN_BOUND
 
     def _apart(self, a: Seen, b: Seen, call: Call) -> float:
         """How far; where one hands on every output and the other the last, by the last."""
@@ -130,59 +143,108 @@ class _Diagnosis:
 
     # 3. Each side against the equations
 
-    def _equations(self, seen_by: Sequence[tuple[Seen, Seen]]) -> dict[str, Equations]:
+    def _equations(self) -> dict[str, Equations]:
+        """Of its layers one after the other; of a network in which other things go on from layer to layer, of the worst layer."""
         found = {}
-        for n, each in enumerate((self.a, self.b)):
-            if each.layers:
-                pairs = [
-                    (apart(both[n], seen(each.layers, call), call.lengths), rounding(each.layers, call, each.dtype))
-                    for both, call in zip(seen_by, self.calls, strict=True)
-                ]
-                worst = max(pairs, key=lambda pair: pair[0] / pair[1])
-                found["ab"[n]] = Equations(*worst)
+        for n, name in enumerate("ab"):
+            whose: Side = getattr(self, name)
+            if not whose.layers:
+                continue
+            found[name] = _worst(
+                [_from_equations(whose.layers, call, both[n], whose.dtype) for call, both in self._calls()]
+            )
+            if whose.steps and not found[name].hold:
+                steps = network.steps(whose, self.calls[0])
+                found[name] = _worst(
+                    [_from_equations(step.side.layers, step.call, step.seen, whose.dtype) for step in steps]
+                )
+            else:
+                self.chains.add(name)
         return found
 
     # 4 to 6. Why
 
-    def _explained(self, base: Report, seen_by: Sequence[tuple[Seen, Seen]], random: bool) -> Report:
+    def _explained(self, base: Report, random: bool) -> Report:
         declared = base.equations
         explained = bool(declared)
-        suspects: list[At] = []
+        for name, each in declared.items():
+            if not each.hold:
+                explained &= self._walked(name) if self._is_network(name) else self._searched(name, name)
         strange = False
-        for n, name in enumerate("ab"):
-            if name in declared and not declared[name].hold:
-                explained &= self._searched(name, getattr(self, name).layers, [both[n] for both in seen_by])
+        suspects: list[At] = []
         if len(declared) == 2:
             alike, strange, suspects = self._declared_otherwise()
             explained &= alike
         elif declared:
             (known,) = declared
-            other = "ab".replace(known, "")
-            observed = [both["ab".index(other)] for both in seen_by]
-            explained &= self._searched(other, getattr(self, known).layers, observed)
-        first = first_difference(self.a, self.b, self.calls, seen_by, base.bound)
-        verdict = "different weights" if strange else "random" if random and explained else "unexplained"
-        if explained and not strange and self.causes and verdict != "random":
-            verdict = "explained"
-        return replace(base, verdict=verdict, first=first, proof=self._proof(suspects, declared, seen_by))
+            explained &= self._searched("ab".replace(known, ""), known)
+        first = first_difference(self.a, self.b, self.calls, self.seen_by, base.bound)
+        verdict: Verdict = "unexplained"
+        if strange:
+            verdict = "different weights"
+        elif explained and self.causes:
+            verdict = "random" if random else "explained"
+        return replace(base, verdict=verdict, first=first, proof=self._proof(suspects, declared))
 
-    def _searched(self, name: str, layers: Sequence[Layer], observed: Sequence[Seen]) -> bool:
-        """Whether faults come to what was seen of a side, in every call; they are its causes."""
+    def _is_network(self, name: str) -> bool:
+        return getattr(self, name).steps is not None
+
+    # Of a network
+
+    def _walked(self, name: str) -> bool:
+        """Whether each layer of a network does what it is declared to, or faults come to what it does."""
         whose: Side = getattr(self, name)
-        layers, found = self._handing_on(name, tuple(layers), observed[0]), []
-        for call, each in zip(self.calls, observed, strict=True):
-            now = Suspect(tuple(found))
-            if self._agrees(now, layers, call, each, whose.dtype):
+        explained = True
+        for step in network.steps(whose, self.calls[0]):
+            if not _from_equations(step.side.layers, step.call, step.seen, whose.dtype).hold:
+                explained &= self._found(name, step.side.layers, [(step.call, step.seen)], step.side.name)
+        return explained
+
+    def _linked_otherwise(self) -> tuple[bool, tuple[Layer, ...], tuple[Layer, ...]]:
+        """Whether what goes on from layer to layer is known, and the layers of both in the order of their calls."""
+        call, both = self.calls[0], self.seen_by[0]
+        walks = [network.steps(each, call) for each in (self.a, self.b)]
+        links = [network.links(walk, given.outputs) for walk, given in zip(walks, both, strict=True)]
+        mine, theirs = map(network.layers, walks)
+        if len(mine) != len(theirs):
+            return False, mine, theirs
+        known = True
+        for layer, one, other in zip(mine, *links, strict=True):
+            if one != other and network.SOMETHING_ELSE not in (one, other):
+                row = "last output" if "outputs[:, -1]" in one + other else "axes" if "axes" in one + other else ""
+                fix = f"hand {one} of {layer.name} on"
+                if "[:, -1]" in other:
+                    fix += ": torch.cat([h_n[-2], h_n[-1]], -1)"
+                self._cause(f"{other} handed on, not {one}", "b", layer.name, row, fix, True)
+            if network.SOMETHING_ELSE in (one, other):
+                known = False
+                self.notes.append(f"What goes on from {layer.name} is {one} in a, {other} in b.")
+        return known, mine, theirs
+
+    # Of layers
+
+    def _searched(self, name: str, by: str) -> bool:
+        """Whether faults of one side's layers come to what was seen of a side, in every call; they are its causes."""
+        observed = [(call, both["ab".index(name)]) for call, both in self._calls()]
+        return self._found(name, self._handing_on(name, getattr(self, by).layers, observed[0][1]), observed)
+
+    def _found(
+        self, name: str, layers: Sequence[Layer], observed: Sequence[tuple[Call, Seen]], where: str = ""
+    ) -> bool:
+        dtype, layers = getattr(self, name).dtype, tuple(layers)
+        found: tuple[At, ...] = ()
+        for call, given in observed:
+            known = Suspect(found)
+            if self._apart(known.seen(layers, call), given, call) <= known.rounding(layers, call, dtype):
                 continue
-            left = max(0.0, self.end - time.monotonic())
-            result = search(layers, call, each, whose.dtype, left, now.faults)
+            result = search(layers, call, given, dtype, max(0.0, self.end - time.monotonic()), found)
             self.tried += result.tried
             self.whole &= result.whole
             if not result.suspects:
                 self.nearest += [(_words(suspect), deviation) for suspect, deviation in result.nearest]
                 return False
-            self._causes_of(result, name, layers, len(found))
-            found = list(result.suspects[0].faults)
+            self._causes_of(result, name, layers, len(found), where)
+            found = result.suspects[0].faults
         return True
 
     def _handing_on(self, name: str, layers: tuple[Layer, ...], observed: Seen) -> tuple[Layer, ...]:
@@ -195,25 +257,23 @@ class _Diagnosis:
         self._cause(fault.name, name, last.name if len(layers) > 1 else "", fault.row, fault.fix)
         return (*layers[:-1], fault.layer(last))
 
-    def _agrees(self, suspect: Suspect, layers: tuple[Layer, ...], call: Call, each: Seen, dtype: str) -> bool:
-        return self._apart(suspect.seen(layers, call), each, call) <= suspect.rounding(layers, call, dtype)
-
-    def _causes_of(self, result: Result, name: str, layers: tuple[Layer, ...], known: int) -> None:
+    def _causes_of(self, result: Result, name: str, layers: tuple[Layer, ...], known: int, where: str) -> None:
         """The new faults of the first suspect; those of the others that explain the same are its ties."""
         first, *others = (suspect.faults[known:] for suspect in result.suspects)
         ties = tuple(" and ".join(fault.name for _, fault in each) for each in others)
         for n, (place, fault) in enumerate(first):
-            layer = layers[place].name if len(layers) > 1 else ""
+            layer = layers[place].name if len(layers) > 1 else where
             self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if n == len(first) - 1 else ())
 
     def _declared_otherwise(self) -> tuple[bool, bool, list[At]]:
         """Whether the layers can be compared, whether weights are strange, and the faults that make b's layers of a's."""
-        mine, theirs = self.a.layers, self.b.layers
+        mine, theirs, known = self.a.layers, self.b.layers, True
+        if len(mine) > 1 or len(theirs) > 1 or self._is_network("a") or self._is_network("b"):
+            known, mine, theirs = self._linked_otherwise()
+            mine, theirs = (tuple(map(_whatever_handed_on, each)) for each in (mine, theirs))
         if [type(each) for each in mine] != [type(each) for each in theirs]:
-            self.notes.append(f"a is {_sketch(mine)}, b is {_sketch(theirs)}: layers are compared where both have one.")
-            mine, theirs = (tuple(each for each in some if isinstance(each, Recurrent)) for some in (mine, theirs))
-            if len(mine) != len(theirs):
-                return False, False, []
+            self.notes.append(f"a is {_sketch(mine)}, b is {_sketch(theirs)}.")
+            return False, False, []
         suspects: list[At] = []
         strange = False
         for place, (one, other) in enumerate(zip(mine, theirs, strict=True)):
@@ -229,12 +289,12 @@ class _Diagnosis:
                 self._cause(fault.name, "b", layer, fault.row, fault.fix, True, () if n else instead)
             if found.strange:
                 strange = True
-                self._strange(found, one, other)
-        return True, strange, suspects
+                self._strange(found, one, other, mine)
+        return known, strange, suspects
 
-    def _strange(self, found: matching.Differences, one: Layer, other: Layer) -> None:
-        whose = next((each.name for each in self.a.layers if each is not one and _equal(each, other)), "")
-        where = f" of {one.name}" if len(self.a.layers) > 1 else ""
+    def _strange(self, found: matching.Differences, one: Layer, other: Layer, layers: Sequence[Layer]) -> None:
+        whose = next((each.name for each in layers if each is not one and _equal(each, other)), "")
+        where = f" of {one.name}" if len(layers) > 1 else ""
         if whose:
             self.notes.append(f"b's {other.name} has the weights of a's {whose}: the layers are in another order.")
         said = f"{found.of - found.equal} of {found.of} weights{where} are others in b: {', '.join(found.strange)}."
@@ -242,15 +302,12 @@ class _Diagnosis:
         for name, (related, correlation) in (found.related or {}).items():
             self.notes.append(f"b's {name} correlates most with a's {related}: {correlation:.2f}.")
 
-    def _proof(
-        self, suspects: list[At], declared: dict[str, Equations], seen_by: Sequence[tuple[Seen, Seen]]
-    ) -> float | None:
+    def _proof(self, suspects: list[At], declared: dict[str, Equations]) -> float | None:
         """How far b is from a's layers with all by which they are declared otherwise, where both do what they say."""
-        if not suspects or not all(each.hold for each in declared.values()):
+        if not suspects or self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
             return None
         made = Suspect(tuple(suspects))
-        pairs = zip(self.calls, seen_by, strict=True)
-        return max(self._apart(made.seen(self.a.layers, call), both[1], call) for call, both in pairs)
+        return max(self._apart(made.seen(self.a.layers, call), both[1], call) for call, both in self._calls())
 
     def _cause(
         self,
@@ -278,18 +335,45 @@ class _Diagnosis:
         )
 
     def _blind(self) -> tuple[str, ...]:
-        """What no call could have shown."""
+        """What no call could have shown, by what it is about."""
         layers = self.a.layers or self.b.layers
-        shown: set[str] = set()
-        blind: set[str] = set()
+        shown: set[tuple[str, str]] = set()
+        blind: dict[tuple[str, str], set[str]] = {}
+        names: set[str] = set()
         for call in self.calls if layers else ():
-            for names, faults in zip((shown, blind), sorted_by_sight(layers, call), strict=True):
-                names |= {_in_layer(layers, each) for each in faults}
-        return tuple(sorted(blind - shown))
+            seen_, unseen = sorted_by_sight(layers, call)
+            names |= {_in_layer(layers, each) for each in seen_}
+            shown |= {(each.fault.group, layers[each.place].name) for each in seen_}
+            for each in unseen:
+                group = blind.setdefault((each.fault.group, layers[each.place].name), set())
+                group.add(_in_layer(layers, each))
+        return tuple(
+            f"{group}: {_some(hidden)}" + ("" if (group, name) in shown else " (nothing about them)")
+            for (group, name), each in sorted(blind.items())
+            if (hidden := sorted(each - names))
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few of them, and how many more."""
+    few = "; ".join(names[:3])
+    return few + (f"; {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _in_layer(layers: Sequence[Layer], at: At) -> str:
     return at.fault.name + (f", in {layers[at.place].name}" if len(layers) > 1 else "")
+
+
+def _from_equations(layers: Sequence[Layer], call: Call, given: Seen, dtype: str) -> Equations:
+    """How far what was given is from the equations; infinitely where these layers are no chain."""
+    try:
+        return Equations(apart(given, seen(layers, call), call.lengths), rounding(layers, call, dtype))
+    except ValueError:
+        return Equations(np.inf, 1.0)
+
+
+def _worst(found: Sequence[Equations]) -> Equations:
+    return max(found, key=lambda each: each.deviation / each.bound)
 
 
 def _last(each: Seen, call: Call) -> Array:
@@ -299,6 +383,11 @@ def _last(each: Seen, call: Call) -> Array:
     batch, time_, _ = each.outputs.shape
     ends = np.full(batch, time_) if call.lengths is None else call.lengths
     return np.asarray(each.outputs[np.arange(batch), ends - 1])
+
+
+def _whatever_handed_on(layer: Layer) -> Layer:
+    """A layer of a network, in which it is seen what is handed on."""
+    return replace(layer, returns_sequences=None) if isinstance(layer, Recurrent) else layer
 
 
 def _words(suspect: Suspect) -> str:

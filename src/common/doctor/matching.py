@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from rnn_common.doctor.calls import UNITS, Call
-from rnn_common.doctor.faults import (
-    Fault,
+from rnn_common.doctor.catalogue import catalogue
+from rnn_common.doctor.faults import Fault
+from rnn_common.doctor.in_configuration import (
     activation_fault,
-    catalogue,
     dense_activation_fault,
     merge_fault,
-    of_directions,
-    of_weights,
     sequences_fault,
     with_activation,
 )
+from rnn_common.doctor.in_weights import of_directions, of_weights
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.packings import merged
@@ -209,7 +208,7 @@ def _configuration(a: Recurrent, b: Recurrent) -> Iterator[Fault]:
         yield Fault(
             f"{words[0]}, not {words[1]}",
             "direction",
-            "go_backwards",
+            "backward outputs",
             f"go_backwards={a.backwards} in Keras; in PyTorch flip x, and outputs[:, ::-1]",
             lambda layer: replace(layer, backwards=b.backwards, flipped=b.flipped),
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rnn_common.differences import anchor
+
 Verdict = Literal["equal", "explained", "random", "different weights", "unexplained"]
 
 # Exit statuses of the command.
@@ -171,7 +173,7 @@ def _why(report: Report) -> list[str]:
         where = f" in {cause.layer}" if cause.layer else ""
         said.append(f"Why: {cause.side} has{where} {cause.name}.")
         said += [f"     or, as well: {tie}." for tie in cause.ties]
-        said.append(f"Fix: {cause.fix}." + (f" See docs/differences.md#{anchor(cause.row)}" if cause.row else ""))
+        said.append(f"Fix: {cause.fix}." + (f" See {anchor(cause.row)}" if cause.row else ""))
     if report.proof is not None:
         said.append(f"Once that is made good they are {report.proof:.1e} apart, bound {report.bound:.1e}.")
     if report.tried and report.verdict == "explained":
@@ -180,10 +182,6 @@ def _why(report: Report) -> list[str]:
             f"Of {report.tried} suspects {only}." + ("" if report.whole else " The time ended before all were tried.")
         )
     return said
-
-
-def anchor(row: str) -> str:
-    return row.replace(" ", "-")
 
 
 def _unexplained(report: Report) -> list[str]:

@@ -9,7 +9,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from rnn_common.doctor.calls import Call, Seen, apart, rounding, seen
-from rnn_common.doctor.faults import At, Suspect, catalogue
+from rnn_common.doctor.catalogue import catalogue
+from rnn_common.doctor.faults import At, Suspect
 from rnn_common.exchange.description import Layer
 
 SECONDS = 20.0

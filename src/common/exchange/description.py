@@ -96,7 +96,7 @@ class Recurrent:
         packing: how the file had the weights: `"torch"`, `"keras"`, `"keras 1"`, `"cudnn"`, `"onnx"`, `"tf1"`, `"paddle"`.
         backwards: of a single direction, whether it runs from the last step to the first. Default False.
         flipped: whether outputs that ran backwards stand in the order in which they were computed, as Keras's
-            `go_backwards` leaves them. Default False.
+            `go_backwards` leaves them: the whole axis of time from its end, padding first. Default False.
         merge: how two directions become one output. Default `"concat"`.
         returns_sequences: whether every step's output is handed on, or the last; None where the file does not say.
         masks: whether steps can be skipped; None where the file does not say.

@@ -64,9 +64,10 @@ def _run_direction(
 ) -> tuple[Array, State]:
     """Every output and the final state of one direction; the outputs in the order in which the layer hands them on."""
     unrolled, order = unroll_direction(layer, direction, x, state, lengths, dtype)
-    if (layer.backwards or direction == 1) and not layer.flipped:
-        return np.take_along_axis(unrolled.outputs, order[..., None], 1), unrolled.final
-    return unrolled.outputs, unrolled.final
+    if not layer.backwards and direction == 0:
+        return unrolled.outputs, unrolled.final
+    outputs = np.take_along_axis(unrolled.outputs, order[..., None], 1)
+    return outputs[:, ::-1] if layer.flipped else outputs, unrolled.final
 
 
 def unroll_direction(
