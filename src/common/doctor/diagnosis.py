@@ -171,7 +171,7 @@ class _Diagnosis:
             if not each.hold:
                 explained &= self._walked(name) if self._is_network(name) else self._searched(name, name)
         strange = False
-        suspects: list[At] = []
+        suspects: dict[str, list[At]] = {}
         if len(declared) == 2:
             alike, strange, suspects = self._declared_otherwise()
             explained &= alike
@@ -265,28 +265,34 @@ class _Diagnosis:
             layer = layers[place].name if len(layers) > 1 else where
             self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if n == len(first) - 1 else ())
 
-    def _declared_otherwise(self) -> tuple[bool, bool, list[At]]:
-        """Whether the layers can be compared, whether weights are strange, and the faults that make b's layers of a's."""
+    def _declared_otherwise(self) -> tuple[bool, bool, dict[str, list[At]]]:
+        """Whether the layers can be compared, whether weights are strange, and the faults of each side's layers.
+
+        They are those that make b's layer of a's; or a's of b's, where a has lost something that b has.
+        """
+        suspects: dict[str, list[At]] = {"a": [], "b": []}
         mine, theirs, known = self.a.layers, self.b.layers, True
         if len(mine) > 1 or len(theirs) > 1 or self._is_network("a") or self._is_network("b"):
             known, mine, theirs = self._linked_otherwise()
             mine, theirs = (tuple(map(_whatever_handed_on, each)) for each in (mine, theirs))
         if [type(each) for each in mine] != [type(each) for each in theirs]:
             self.notes.append(f"a is {_sketch(mine)}, b is {_sketch(theirs)}.")
-            return False, False, []
-        suspects: list[At] = []
+            return False, False, suspects
         strange = False
+        dtype = coarser(self.a.dtype, self.b.dtype)
         for place, (one, other) in enumerate(zip(mine, theirs, strict=True)):
             try:
-                found = matching.differences(one, other, coarser(self.a.dtype, self.b.dtype))
+                found, whose = matching.differences(one, other, dtype), "b"
+                if found.strange and not (back := matching.differences(other, one, dtype)).strange:
+                    found, whose = back, "a"
             except ValueError as error:
                 self.notes.append(f"{error}.")
                 return False, False, suspects
-            suspects += [At(place, fault) for fault in found.faults]
+            suspects[whose] += [At(place, fault) for fault in found.faults]
             instead = tuple(" and ".join(each.name for each in faults) for faults in found.instead)
             layer = one.name if len(mine) > 1 else ""
             for n, fault in enumerate(found.faults):
-                self._cause(fault.name, "b", layer, fault.row, fault.fix, True, () if n else instead)
+                self._cause(fault.name, whose, layer, fault.row, fault.fix, True, () if n else instead)
             if found.strange:
                 strange = True
                 self._strange(found, one, other, mine)
@@ -302,12 +308,18 @@ class _Diagnosis:
         for name, (related, correlation) in (found.related or {}).items():
             self.notes.append(f"b's {name} correlates most with a's {related}: {correlation:.2f}.")
 
-    def _proof(self, suspects: list[At], declared: dict[str, Equations]) -> float | None:
-        """How far b is from a's layers with all by which they are declared otherwise, where both do what they say."""
-        if not suspects or self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
+    def _proof(self, suspects: dict[str, list[At]], declared: dict[str, Equations]) -> float | None:
+        """How far the two are with all by which they are declared otherwise, where both do what they say."""
+        if not any(suspects.values()) or self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
             return None
-        made = Suspect(tuple(suspects))
-        return max(self._apart(made.seen(self.a.layers, call), both[1], call) for call, both in self._calls())
+        return max(
+            self._apart(self._made(self.a, suspects["b"], call, a), self._made(self.b, suspects["a"], call, b), call)
+            for call, (a, b) in self._calls()
+        )
+
+    def _made(self, whose: Side, faults: list[At], call: Call, given: Seen) -> Seen:
+        """What a side's layers give with faults of the other side, or what it gave where that has none."""
+        return Suspect(tuple(faults)).seen(whose.layers, call) if faults else given
 
     def _cause(
         self,

@@ -119,12 +119,11 @@ def _backward_without_lengths(run: Run) -> Run:
 
 
 def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
-    """Batch and time exchanged; no state or length has the right shape then."""
+    """Batch and time exchanged, or mixed; where they are exchanged no state or length has the right shape."""
     batch, time = call.x.shape[:2]
-    if call.lengths is not None or (call.state is not None and batch != time):
-        return
     fix = "batch_first=True in PyTorch, x.transpose(0, 1) and not x.view"
-    yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed)
+    if call.lengths is None and (call.state is None or batch == time):
+        yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed)
     yield Fault(
         "x brought into (time, batch, …) by view, not by transpose", "axes", "axes", fix, run=_viewed(as_input=True)
     )
@@ -135,13 +134,14 @@ def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
         fix,
         run=_viewed(as_input=False),
     )
-    yield Fault(
-        "each step by itself, from the initial state",
-        "axes",
-        "axes",
-        "call the layer on the whole sequence, or hand the state on",
-        run=_each_step_alone,
-    )
+    if call.lengths is None:
+        yield Fault(
+            "each step by itself, from the initial state",
+            "axes",
+            "axes",
+            "call the layer on the whole sequence, or hand the state on",
+            run=_each_step_alone,
+        )
 
 
 def _transposed(run: Run) -> Run:

@@ -44,7 +44,7 @@ def of_runs(layer: Recurrent) -> Iterator[Fault]:
             "forward first: concatenate([forward, backward], -1)",
             run=_halves_exchanged,
         )
-    merges: tuple[Merge, ...] = ("concat",) if layer.merge == "concat" else ("sum", "mul", "ave")
+    merges: tuple[Merge, ...] = ("concat", "sum", "mul", "ave")
     for how in merges:
         if how != layer.merge:
             yield merge_fault(layer, how)

@@ -96,16 +96,26 @@ def _each_matrix(names: str, change: Callable[[Array], Array]) -> Callable[[Cell
     return changed
 
 
-def _stacked(names: str, change: Callable[[Array], Array]) -> Callable[[Cell, Weights], Weights]:
-    """All input or all recurrent matrices in one array `(gates · hidden, …)`, in the order of PyTorch's gates, changed."""
+def _stacked(names: str, order: str, change: Callable[[Array], Array]) -> Callable[[Cell, Weights], Weights]:
+    """All input or all recurrent matrices in one array `(gates · hidden, …)`, in the order of a packing's gates, changed."""
 
     def changed(cell: Cell, weights: Weights) -> Weights:
         kind = cell.input_weight if names == "input_matrices" else cell.recurrent_weight
-        order = [kind(gate) for gate in cell.orders["torch"]]
-        blocks = np.split(change(np.concatenate([weights[name] for name in order])), len(order))
-        return weights | dict(zip(order, blocks, strict=True))
+        stacked = [kind(gate) for gate in cell.orders[order]]
+        blocks = np.split(change(np.concatenate([weights[name] for name in stacked])), len(stacked))
+        return weights | dict(zip(stacked, blocks, strict=True))
 
     return changed
+
+
+def _orders(cell: Cell) -> dict[str, str]:
+    """The packings whose gates are in another order, with words for it."""
+    torch, keras = cell.orders["torch"], cell.orders["keras"]
+    return (
+        {"torch": ""}
+        if torch == keras
+        else {each: f", gates {' '.join(cell.orders[each])}" for each in ("torch", "keras")}
+    )
 
 
 def _into_columns(array: Array) -> Array:
@@ -153,13 +163,14 @@ def _matrices(layer: Recurrent) -> Iterator[Fault]:
             ("PyTorch", "Keras", _into_columns),
             ("Keras", "PyTorch", _into_rows),
         ):
-            yield Fault(
-                f"{what} brought from {from_what}'s shape into {to_what}'s by reshape",
-                what,
-                "gates",
-                f"transpose {what}, do not reshape it: array.T",
-                _of_weights(_stacked(names, reread)),
-            )
+            for order, gates in _orders(layer.cell).items():
+                yield Fault(
+                    f"{what} brought from {from_what}'s shape into {to_what}'s by reshape{gates}",
+                    what,
+                    "gates",
+                    f"transpose {what}, do not reshape it: array.T",
+                    _of_weights(_stacked(names, order, reread)),
+                )
 
 
 def _bias_names(cell: Cell) -> tuple[list[str], list[str]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnn_common.doctor.calls import Call
 from rnn_common.doctor.sides import Side
+from rnn_common.equations import check_lengths
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.exchange.proof import LARGEST
@@ -27,7 +28,8 @@ def calls(a: Side, b: Side, x: Array | None = None, lengths: Array | None = None
         seed: of what is drawn. Default 0.
 
     Raises:
-        ValueError: neither side says what it reads, and no `x` is given; or `lengths` are given and a side heeds none.
+        ValueError: neither side says what it reads, and no `x` is given; or `lengths` are given and a side heeds none, or
+            they are not from 1 to the number of steps.
     """
     random = np.random.default_rng(seed)
     layers = a.layers or b.layers
@@ -38,6 +40,8 @@ def calls(a: Side, b: Side, x: Array | None = None, lengths: Array | None = None
     heeded = a.takes_lengths and b.takes_lengths
     if lengths is not None and not heeded:
         raise ValueError(f"lengths should be given to sides that heed them, got them for {a.name} and {b.name}")
+    if lengths is not None:
+        lengths = check_lengths(lengths, *x.shape[:2])
     state = None
     if a.takes_state and b.takes_state and isinstance(layers[0], Recurrent):
         first, batch = layers[0], len(x)
@@ -48,7 +52,7 @@ def calls(a: Side, b: Side, x: Array | None = None, lengths: Array | None = None
     whole = Call(x, state)
     if not heeded or x.shape[1] < 2:
         return [whole]
-    return [whole, whole._replace(lengths=_two_lengths(x) if lengths is None else np.asarray(lengths))]
+    return [whole, whole._replace(lengths=_two_lengths(x) if lengths is None else lengths)]
 
 
 def _two_lengths(x: Array) -> Array:
