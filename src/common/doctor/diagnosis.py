@@ -8,19 +8,21 @@ what was seen. 6. All causes together, proven. 7. Else unexplained, with what ca
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from rnn_common import twins
 from rnn_common.doctor import matching, network, probe
 from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
-from rnn_common.doctor.faults import At, Suspect
+from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_configuration import sequences_fault
-from rnn_common.doctor.report import Cause, Equations, Report, Verdict
+from rnn_common.doctor.report import Cause, Equations, Proof, Report, Verdict
 from rnn_common.doctor.search import Result, search, sorted_by_sight
 from rnn_common.doctor.sides import Side, side
 from rnn_common.exchange.contents import Array
@@ -55,13 +57,49 @@ def diagnose(
         TypeError, ValueError: something that cannot be compared; names it.
         NotUnderstood, OSError: of a file, see `exchange.read`.
     """
+    return prepare(a, b, x=x, lengths=lengths, layer_a=layer_a, layer_b=layer_b, seconds=seconds).report()
+
+
+def prepare(
+    a: Any,
+    b: Any,
+    *,
+    x: Array | None = None,
+    lengths: Array | None = None,
+    layer_a: str = "",
+    layer_b: str = "",
+    seconds: float = SECONDS,
+) -> Diagnosis:
+    """What can be wrong with what is asked for is found here, before the work; see `diagnose`."""
     sides = side(a, "a", layer_a), side(b, "b", layer_b)
-    asked = probe.calls(*sides, x, lengths)
-    return _Diagnosis(*sides, asked, time.monotonic() + seconds).report()
+    calls = probe.calls(*sides, x, lengths)
+    for each in sides:
+        _try(each, calls)
+    return Diagnosis(*sides, calls, time.monotonic() + seconds)
+
+
+def _try(each: Side, calls: Sequence[Call]) -> None:
+    """Run a side once on every call.
+
+    Raises:
+        ValueError: it does not take it, or gives no outputs.
+    """
+    for call in calls:
+        try:
+            outputs = each.run(call).outputs
+        except Exception as error:  # whatever a model of the user's own raises
+            first = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"x should be what {each.name} takes, got {call.x.dtype} {call.x.shape}: {type(error).__name__}: {first}"
+            ) from error
+        if outputs.ndim not in (2, 3) or not np.issubdtype(outputs.dtype, np.floating):
+            raise ValueError(
+                f"{each.name} should give floating-point outputs of 2 or 3 axes, got {outputs.dtype} {outputs.shape}"
+            )
 
 
 @dataclass
-class _Diagnosis:
+class Diagnosis:
     """A diagnosis on its way."""
 
     a: Side
@@ -74,6 +112,9 @@ class _Diagnosis:
     tried: int = 0
     whole: bool = True
     seen_by: list[tuple[Seen, Seen]] = field(default_factory=list)
+    undone: list[Callable[[Does], Does] | None] = field(
+        default_factory=list
+    )  # what mends what is done otherwise than declared
     chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
@@ -263,7 +304,8 @@ class _Diagnosis:
         ties = tuple(" and ".join(fault.name for _, fault in each) for each in others)
         for n, (place, fault) in enumerate(first):
             layer = layers[place].name if len(layers) > 1 else where
-            self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if n == len(first) - 1 else ())
+            last = n == len(first) - 1
+            self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if last else (), undo=fault.undo)
 
     def _declared_otherwise(self) -> tuple[bool, bool, list[At]]:
         """Whether the layers can be compared, whether weights are strange, and the faults that make b's layers of a's."""
@@ -302,12 +344,46 @@ class _Diagnosis:
         for name, (related, correlation) in (found.related or {}).items():
             self.notes.append(f"b's {name} correlates most with a's {related}: {correlation:.2f}.")
 
-    def _proof(self, suspects: list[At], declared: dict[str, Equations]) -> float | None:
-        """How far b is from a's layers with all by which they are declared otherwise, where both do what they say."""
-        if not suspects or self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
+    # 6. The proof
+
+    def _proof(self, suspects: list[At], declared: dict[str, Equations]) -> Proof | None:
+        """That the two are equal once the causes are made good: on b itself where that is possible, else on layers made anew."""
+        if None not in self.undone and self.undone and not suspects:
+            return self._undone()
+        if not suspects or self.undone or not all(each.hold for each in declared.values()):
+            return None
+        if self.b.framework in twins.installed():
+            return self._made_anew(sorted({place for place, _ in suspects}))
+        if self.chains != {"a", "b"}:
             return None
         made = Suspect(tuple(suspects))
-        return max(self._apart(made.seen(self.a.layers, call), both[1], call) for call, both in self._calls())
+        deviations = [self._apart(made.seen(self.a.layers, call), both[1], call) for call, both in self._calls()]
+        return Proof("By the equations, a with that", max(deviations))
+
+    def _undone(self) -> Proof:
+        """What b does, with its faults undone from outside."""
+        does = self.b.run
+        for undo in reversed(self.undone):
+            does = undo(does) if undo else does
+        pairs = [self._apart(both[0], does(call), call) for call, both in self._calls()]
+        return Proof("With that undone around b", max(pairs))
+
+    def _made_anew(self, places: Sequence[int]) -> Proof | None:
+        """Layers of b's framework, made of what a is declared to be, on what a's layers were given."""
+        page = importlib.import_module(f"{twins.get(self.b.framework).package}.doctor")
+        found = [step for step in network.steps(self.a, self.calls[0]) for _ in step.side.layers]
+        deviations = []
+        for place in places:
+            step, layer = found[place], self.a.layers[place]
+            if len(step.side.layers) > 1:
+                return None
+            call = Call(step.call.x)
+            try:
+                made = page.made(layer)(call.x)
+            except ValueError:  # which no layer of that framework computes
+                return None
+            deviations.append(apart(Seen(made), seen((layer,), call)))
+        return Proof(f"Made so in {twins.TITLES[self.b.framework]}", max(deviations))
 
     def _cause(
         self,
@@ -318,7 +394,10 @@ class _Diagnosis:
         fix: str,
         declared: bool = False,
         ties: tuple[str, ...] = (),
+        undo: Callable[[Does], Does] | None = None,
     ) -> None:
+        if not declared:
+            self.undone.append(undo if whose == "b" else None)
         self.causes.append(Cause(name, whose, declared, layer, row, fix, ties))
 
     # 7. The end

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common.doctor.calls import Call, Run
-from rnn_common.doctor.faults import Fault
+from rnn_common.doctor.calls import Call, Run, Seen
+from rnn_common.doctor.faults import Does, Fault
 from rnn_common.doctor.in_directions import both
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Recurrent
@@ -39,7 +39,8 @@ def of_states(layer: Recurrent, call: Call) -> Iterator[Fault]:
             "order of the state",
             "state",
             "(h, c), in this order",
-            run=_of_call(lambda call: call._replace(state=tuple(each[::-1] for each in call.state or ()))),
+            run=_of_call(_parts_exchanged),
+            undo=lambda does: lambda call: does(_parts_exchanged(call)),
         )
     if len(layer.directions) == 2:
         yield Fault(
@@ -47,8 +48,17 @@ def of_states(layer: Recurrent, call: Call) -> Iterator[Fault]:
             "order of the state",
             "state",
             "the forward direction's state first",
-            run=_of_call(lambda call: call._replace(state=(call.state or ())[::-1])),
+            run=_of_call(_directions_exchanged),
+            undo=lambda does: lambda call: does(_directions_exchanged(call)),
         )
+
+
+def _parts_exchanged(call: Call) -> Call:
+    return call._replace(state=tuple(each[::-1] for each in call.state or ()))
+
+
+def _directions_exchanged(call: Call) -> Call:
+    return call._replace(state=(call.state or ())[::-1])
 
 
 def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
@@ -124,7 +134,7 @@ def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
     if call.lengths is not None or (call.state is not None and batch != time):
         return
     fix = "batch_first=True in PyTorch, x.transpose(0, 1) and not x.view"
-    yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed)
+    yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed, undo=_transposed_back)
     yield Fault(
         "x brought into (time, batch, …) by view, not by transpose", "axes", "axes", fix, run=_viewed(as_input=True)
     )
@@ -142,6 +152,14 @@ def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
         "call the layer on the whole sequence, or hand the state on",
         run=_each_step_alone,
     )
+
+
+def _transposed_back(does: Does) -> Does:
+    def done(call: Call) -> Seen:
+        given = does(Call(np.ascontiguousarray(call.x.swapaxes(0, 1))))
+        return Seen(given.outputs.swapaxes(0, 1))
+
+    return done
 
 
 def _transposed(run: Run) -> Run:
