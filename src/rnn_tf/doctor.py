@@ -14,7 +14,7 @@ from rnn_common.doctor.calls import Call, Seen
 from rnn_common.doctor.sides import Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, SOFTMAX, Activation, Dense, Direction, Embedding, Layer, Recurrent
-from rnn_tf import twin
+from rnn_tf import exchange, twin
 from rnn_tf.activations import described
 
 Tensor = Any
@@ -142,6 +142,20 @@ def _run(layer: Any, call: Call) -> Seen:
     arrays = list(map(_array, final))
     each = len(arrays) // directions
     return Seen(_array(outputs), tuple(tuple(arrays[n * each : (n + 1) * each]) for n in range(directions)))
+
+
+def made(layer: Layer) -> Callable[[Array], Array]:
+    """What a layer of ours does that is made as one is described; on plain operations, for there is nothing to wait for then.
+
+    Raises:
+        ValueError: none of ours computes it.
+    """
+    built: Any = exchange.built(layer)
+    if isinstance(layer, Recurrent):
+        single = len(layer.directions) == 1
+        for each in (built,) if single else (built.forward_layer, built.backward_layer):
+            each.engine = "reference"
+    return lambda x: np.asarray(built(tf.convert_to_tensor(x)))
 
 
 # Networks

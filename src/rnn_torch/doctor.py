@@ -158,6 +158,18 @@ def _stacked(module: Any, state: tuple[tuple[Array, ...], ...]) -> Any:
     return stacked if len(stacked) == 2 else stacked[0]
 
 
+def made(layer: Layer) -> Callable[[Array], Array]:
+    """What a layer of ours does that is made as one is described; on plain operations, for there is nothing to wait for then.
+
+    Raises:
+        ValueError: none of ours computes it.
+    """
+    built: Any = exchange.built(layer)
+    if isinstance(layer, Recurrent):
+        built.layer.engine = "reference"
+    return lambda x: exchange.run(built, x)
+
+
 # Networks
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 
 for package in ("typer", "safetensors", "matplotlib", "scipy"):
@@ -34,8 +35,11 @@ from rnn_common import exchange, machine, twins
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.checks import one_of
 from rnn_common.cli import app, bench
+from rnn_common.doctor import diagnosis
+from rnn_common.doctor.report import Cause, Equations
 from rnn_common.exchange.description import default_activations
 from rnn_common.files import write_bytes
+from rnn_common.packings import to_torch
 from rnn_common.parity import compare, flow, lockstep
 from rnn_common.parity.compare import PairRow, TimeRow
 from rnn_common.parity.contract import Deviations
@@ -80,6 +84,11 @@ def found(path):
     return exchange.Found(path, "a test", (layer, exchange.Foreign("x", "Conv1D")), notes=("an old file",))
 
 
+def diagnosed(prepared):
+    causes = (Cause("Größe � [red] doubled", "b", True, "rnn", "gates", "halve it"),)
+    return diagnosis.Report("equal", 1e-7, 1e-6, {"a": Equations(1e-7, 1e-6)}, causes=causes, notes=("[red]",))
+
+
 def twin(name):
     return SimpleNamespace(
         name=name,
@@ -103,11 +112,19 @@ class Command:
     files: tuple[str, ...] = ()
 
 
+TWICE = "CHECKPOINTS/lstm.npz CHECKPOINTS/lstm.npz"
 COMMANDS = {
     "compare": Command(
         "compare --data gaussian --output OUT/report.json", compare, "compare", compared, ("report.json",)
     ),
     "inspect": Command("inspect model.h5 --json OUT/found.json", exchange, "read", found, ("found.json",)),
+    "doctor": Command(
+        "doctor CHECKPOINTS/lstm.npz CHECKPOINTS/lstm.npz --json OUT/found.json",
+        diagnosis.Diagnosis,
+        "report",
+        diagnosed,
+        ("found.json",),
+    ),
     "train": Command(
         "train adding --setting tiny --cell GRU --framework torch --output OUT",
         experiments,
@@ -177,6 +194,7 @@ def write_checkpoints(folder):
         problem = problems(task, "tiny")[0]
         run = experiments.make_run(problem, "GRU", 0, task=task, setting="tiny", folder=folder / task)
         run.save(Snapshot(run.weights, {}, {}), "torch")
+    np.savez(folder / "lstm.npz", **to_torch(initialise("LSTM", 2, 3)))
 
 
 def raising(error):
@@ -908,6 +926,7 @@ COMPLETIONS = {
         "compare",
         "inspect",
         "convert",
+        "doctor",
         "train",
         "resume",
         "predict",

@@ -646,6 +646,51 @@ def behaviour() -> list[Plant]:
     ]  # fmt: skip
 
 
+# What gives something else each time, and weights that no fault makes of others
+
+
+def drawn_state(made: Made, run: Run, call: Call) -> Seen:
+    """Each call starts with a state of its own."""
+    state = tuple(
+        tuple(np.random.standard_normal((len(call.x), made.hidden)) for _ in range(1 + (made.cell == "LSTM")))
+        for _ in made.arrays
+    )
+    return run(call if call.state is not None else call._replace(state=state))
+
+
+def drawn_anew(*which: int, direction: int | None = None) -> Callable[[Made], Made]:
+    """Some of the arrays left as they were drawn when the layer was made."""
+
+    def plant(made: Made) -> Made:
+        fresh = right(made.cell, len(made.arrays), made.framework, made.own, made.inputs == made.hidden, 99)
+        arrays = tuple(
+            [
+                new if k in which and direction in (None, n) else old
+                for k, (old, new) in enumerate(zip(*each, strict=True))
+            ]
+            for n, each in enumerate(zip(made.arrays, fresh.arrays, strict=True))
+        )
+        return replace(made, arrays=arrays)
+
+    return plant
+
+
+def others() -> list[Plant]:
+    random: dict[str, Any] = {"verdict": "random", "runs": True}
+    strange: dict[str, Any] = {"verdict": "different weights"}
+    kept = "a state that is kept from call to call"
+    return [
+        Plant("stateful", given(stateful=True), kept, frameworks=TF, directions=BOTH, **random),
+        Plant("a state drawn anew", around(drawn_state), kept, **random),
+        Plant("noise", around(lambda made, run, call: run(call._replace(
+              x=call.x * (1 + 0.1 * np.random.standard_normal(call.x.shape))))), "something that is drawn anew", **random),
+        Plant("other weights", drawn_anew(0, 1, 2, 3), "", directions=BOTH, **strange),
+        Plant("one matrix not loaded", drawn_anew(1), "", **strange),
+        Plant("one direction not loaded", drawn_anew(0, 1, 2, 3, direction=1), "", directions=(2,), **strange),
+    ]  # fmt: skip
+
+
+OTHERS = others()
 PLANTS = [*weights(), *configuration(), *behaviour()]
 
 
@@ -713,6 +758,8 @@ class Planting:
         said = [report.verdict] if report.verdict != self.faults[0][0].verdict else []
         names = [name for cause in report.causes for name in (cause.name, *cause.ties)]
         for plant, side in self.faults:
+            if not plant.says:
+                continue
             turned = side == "a" and not self.hides and not plant.runs
             turned |= self.hides not in ("", side)
             for pattern in plant.patterns:
@@ -726,13 +773,14 @@ class Planting:
 
 
 def singles() -> list[Planting]:
+    """Each plant in each cell on each side; what it does with weights that it shows, and with hidden ones."""
     found = [
         Planting(cell, directions, ((plant, side),), hides)
-        for plant in PLANTS
+        for plant in (*PLANTS, *OTHERS)
         for cell in plant.cells
         for directions in plant.directions
         for side in "ab"
-        for hides in ("", side)
+        for hides in (("", side) if plant.verdict == "explained" else ("",))
     ]
     return [replace(each, flavour=n) for n, each in enumerate(found)]
 

@@ -17,6 +17,7 @@ from rnn_common import __version__
 from rnn_common.cli import bench, terminal
 from rnn_common.cli.compare import compare
 from rnn_common.cli.convert import convert
+from rnn_common.cli.doctor import doctor
 from rnn_common.cli.engines import engines
 from rnn_common.cli.gradients import gradients
 from rnn_common.cli.inspect import inspect
@@ -28,7 +29,7 @@ from rnn_common.cli.train import train
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (compare, inspect, convert, train, resume, predict, lockstep, gradients, engines):
+for command in (compare, inspect, convert, doctor, train, resume, predict, lockstep, gradients, engines):
     app.command()(command)
 app.add_typer(bench.app, name="bench")
 

@@ -8,19 +8,21 @@ what was seen. 6. All causes together, proven. 7. Else unexplained, with what ca
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from rnn_common import twins
 from rnn_common.doctor import matching, network, probe
 from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
-from rnn_common.doctor.faults import At, Suspect
+from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_configuration import sequences_fault
-from rnn_common.doctor.report import Cause, Equations, Report, Verdict
+from rnn_common.doctor.report import Cause, Equations, First, Proof, Report, Verdict
 from rnn_common.doctor.search import Result, search, sorted_by_sight
 from rnn_common.doctor.sides import Side, side
 from rnn_common.exchange.contents import Array
@@ -55,13 +57,50 @@ def diagnose(
         TypeError, ValueError: something that cannot be compared; names it.
         NotUnderstood, OSError: of a file, see `exchange.read`.
     """
+    return prepare(a, b, x=x, lengths=lengths, layer_a=layer_a, layer_b=layer_b, seconds=seconds).report()
+
+
+def prepare(
+    a: Any,
+    b: Any,
+    *,
+    x: Array | None = None,
+    lengths: Array | None = None,
+    layer_a: str = "",
+    layer_b: str = "",
+    seconds: float = SECONDS,
+) -> Diagnosis:
+    """What can be wrong with what is asked for is found here, before the work; see `diagnose`."""
     sides = side(a, "a", layer_a), side(b, "b", layer_b)
-    asked = probe.calls(*sides, x, lengths)
-    return _Diagnosis(*sides, asked, time.monotonic() + seconds).report()
+    calls = probe.calls(*sides, x, lengths)
+    sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
+    for each in sides:
+        _try(each, calls)
+    return Diagnosis(*sides, calls, time.monotonic() + seconds)
+
+
+def _try(each: Side, calls: Sequence[Call]) -> None:
+    """Run a side once on every call.
+
+    Raises:
+        ValueError: it does not take it, or gives no outputs.
+    """
+    for call in calls:
+        try:
+            outputs = each.run(call).outputs
+        except Exception as error:  # whatever a model of the user's own raises
+            first = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"x should be what {each.name} takes, got {call.x.dtype} {call.x.shape}: {type(error).__name__}: {first}"
+            ) from error
+        if outputs.ndim not in (2, 3) or not np.issubdtype(outputs.dtype, np.floating):
+            raise ValueError(
+                f"{each.name} should give floating-point outputs of 2 or 3 axes, got {outputs.dtype} {outputs.shape}"
+            )
 
 
 @dataclass
-class _Diagnosis:
+class Diagnosis:
     """A diagnosis on its way."""
 
     a: Side
@@ -74,6 +113,9 @@ class _Diagnosis:
     tried: int = 0
     whole: bool = True
     seen_by: list[tuple[Seen, Seen]] = field(default_factory=list)
+    undone: list[Callable[[Does], Does] | None] = field(
+        default_factory=list
+    )  # what mends what is done otherwise than declared
     chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
@@ -178,13 +220,36 @@ class _Diagnosis:
         elif declared:
             (known,) = declared
             explained &= self._searched("ab".replace(known, ""), known)
-        first = first_difference(self.a, self.b, self.calls, self.seen_by, base.bound)
+        first = self._first(base.bound)
+        self._said_of_files()
         verdict: Verdict = "unexplained"
         if strange:
             verdict = "different weights"
         elif explained and self.causes:
             verdict = "random" if random else "explained"
         return replace(base, verdict=verdict, first=first, proof=self._proof(suspects, declared))
+
+    def _first(self, bound: float) -> First | None:
+        """Where they first differ: by what they are declared to be, else by what each layer of a network gave."""
+        first = first_difference(self.a, self.b, self.calls, self.seen_by, bound)
+        if not self._several() or (first and first.layer):
+            return first
+        mine, theirs = (network.steps(each, self.calls[0]) for each in (self.a, self.b))
+        place = network.first_apart(mine, theirs, bound)
+        if place is None:
+            return first
+        return First(network.layers(mine)[place].name, "", first.step if first else None, {})
+
+    def _several(self) -> bool:
+        """Whether both are known, and networks."""
+        known = bool(self.a.layers and self.b.layers)
+        return known and (len(self.a.layers) > 1 or self._is_network("a") or self._is_network("b"))
+
+    def _said_of_files(self) -> None:
+        """What was assumed of a layer that its file does not say."""
+        for name in "ab":
+            notes = [note for layer in getattr(self, name).layers for note in getattr(layer, "notes", ())]
+            self.notes += [f"{name}: {note}" for note in dict.fromkeys(notes)]
 
     def _is_network(self, name: str) -> bool:
         return getattr(self, name).steps is not None
@@ -263,7 +328,8 @@ class _Diagnosis:
         ties = tuple(" and ".join(fault.name for _, fault in each) for each in others)
         for n, (place, fault) in enumerate(first):
             layer = layers[place].name if len(layers) > 1 else where
-            self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if n == len(first) - 1 else ())
+            last = n == len(first) - 1
+            self._cause(fault.name, name, layer, fault.row, fault.fix, ties=ties if last else (), undo=fault.undo)
 
     def _declared_otherwise(self) -> tuple[bool, bool, dict[str, list[At]]]:
         """Whether the layers can be compared, whether weights are strange, and the faults of each side's layers.
@@ -272,7 +338,7 @@ class _Diagnosis:
         """
         suspects: dict[str, list[At]] = {"a": [], "b": []}
         mine, theirs, known = self.a.layers, self.b.layers, True
-        if len(mine) > 1 or len(theirs) > 1 or self._is_network("a") or self._is_network("b"):
+        if self._several():
             known, mine, theirs = self._linked_otherwise()
             mine, theirs = (tuple(map(_whatever_handed_on, each)) for each in (mine, theirs))
         if [type(each) for each in mine] != [type(each) for each in theirs]:
@@ -308,18 +374,49 @@ class _Diagnosis:
         for name, (related, correlation) in (found.related or {}).items():
             self.notes.append(f"b's {name} correlates most with a's {related}: {correlation:.2f}.")
 
-    def _proof(self, suspects: dict[str, list[At]], declared: dict[str, Equations]) -> float | None:
-        """How far the two are with all by which they are declared otherwise, where both do what they say."""
-        if not any(suspects.values()) or self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
-            return None
-        return max(
-            self._apart(self._made(self.a, suspects["b"], call, a), self._made(self.b, suspects["a"], call, b), call)
-            for call, (a, b) in self._calls()
-        )
+    # 6. The proof
 
-    def _made(self, whose: Side, faults: list[At], call: Call, given: Seen) -> Seen:
-        """What a side's layers give with faults of the other side, or what it gave where that has none."""
-        return Suspect(tuple(faults)).seen(whose.layers, call) if faults else given
+    def _proof(self, suspects: dict[str, list[At]], declared: dict[str, Equations]) -> Proof | None:
+        """That the two are equal once the causes are made good: on b itself where that is possible, else on layers made anew."""
+        wrong = [name for name, faults in suspects.items() if faults]
+        if None not in self.undone and self.undone and not wrong:
+            return self._undone()
+        if not wrong or self.undone or not all(each.hold for each in declared.values()):
+            return None
+        if wrong == ["b"] and self.b.framework in twins.installed():
+            return self._made_anew(sorted({place for place, _ in suspects["b"]}))
+        if self.chains != {"a", "b"}:
+            return None
+        deviations = [
+            self._apart(_with(self.a, suspects["b"], call, one), _with(self.b, suspects["a"], call, other), call)
+            for call, (one, other) in self._calls()
+        ]
+        return Proof(f"By the equations, {'b' if wrong == ['a'] else 'a'} with that", max(deviations))
+
+    def _undone(self) -> Proof:
+        """What b does, with its faults undone from outside."""
+        does = self.b.run
+        for undo in reversed(self.undone):
+            does = undo(does) if undo else does
+        pairs = [self._apart(both[0], does(call), call) for call, both in self._calls()]
+        return Proof("With that undone around b", max(pairs))
+
+    def _made_anew(self, places: Sequence[int]) -> Proof | None:
+        """Layers of b's framework, made of what a is declared to be, on what a's layers were given."""
+        page = importlib.import_module(f"{twins.get(self.b.framework).package}.doctor")
+        found = [step for step in network.steps(self.a, self.calls[0]) for _ in step.side.layers]
+        deviations = []
+        for place in places:
+            step, layer = found[place], self.a.layers[place]
+            if len(step.side.layers) > 1:
+                return None
+            call = Call(step.call.x)
+            try:
+                made = page.made(layer)(call.x)
+            except ValueError:  # which no layer of that framework computes
+                return None
+            deviations.append(apart(Seen(made), seen((layer,), call)))
+        return Proof(f"Made so in {twins.TITLES[self.b.framework]}", max(deviations))
 
     def _cause(
         self,
@@ -330,7 +427,10 @@ class _Diagnosis:
         fix: str,
         declared: bool = False,
         ties: tuple[str, ...] = (),
+        undo: Callable[[Does], Does] | None = None,
     ) -> None:
+        if not declared:
+            self.undone.append(undo if whose == "b" else None)
         self.causes.append(Cause(name, whose, declared, layer, row, fix, ties))
 
     # 7. The end
@@ -338,7 +438,7 @@ class _Diagnosis:
     def _finished(self, report: Report) -> Report:
         return replace(
             report,
-            causes=tuple(self.causes),
+            causes=tuple(_once(self.causes)),
             nearest=tuple(self.nearest),
             tried=self.tried,
             whole=self.whole,
@@ -364,6 +464,19 @@ class _Diagnosis:
             for (group, name), each in sorted(blind.items())
             if (hidden := sorted(each - names))
         )
+
+
+def _once(causes: Sequence[Cause]) -> list[Cause]:
+    """A cause that several layers have once, with the names of all."""
+    named: dict[Cause, list[str]] = {}
+    for each in causes:
+        named.setdefault(replace(each, layer=""), []).append(each.layer)
+    return [replace(each, layer=" and ".join(filter(None, layers))) for each, layers in named.items()]
+
+
+def _with(side: Side, faults: list[At], call: Call, given: Seen) -> Seen:
+    """What a side's layers give with the other's faults, or what it gave where that has none."""
+    return Suspect(tuple(faults)).seen(side.layers, call) if faults else given
 
 
 def _some(names: Sequence[str]) -> str:

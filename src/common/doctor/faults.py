@@ -12,6 +12,8 @@ from numpy.typing import DTypeLike
 from rnn_common.doctor.calls import Call, Run, Seen, by_equations, rounding, seen
 from rnn_common.exchange.description import Layer
 
+Does = Callable[[Call], Seen]  # what a side does with a call
+
 
 def same_layer(layer: Any) -> Any:
     return layer
@@ -32,6 +34,7 @@ class Fault:
         fix: what mends it, in words or a line of code.
         layer: the description that it makes of a right one. Default the same.
         run: the run that it makes of a right one. Default the same.
+        undo: makes of what a side with this fault does what it should do, where that is possible from outside. Default None.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Fault:
     fix: str
     layer: Callable[[Any], Any] = same_layer
     run: Callable[[Run], Run] = same_run
+    undo: Callable[[Does], Does] | None = None
 
 
 class At(NamedTuple):

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common.doctor.calls import Call, Run
-from rnn_common.doctor.faults import Fault
+from rnn_common.doctor.calls import Call, Run, Seen
+from rnn_common.doctor.faults import Does, Fault
 from rnn_common.doctor.in_directions import both
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Recurrent
@@ -39,7 +39,8 @@ def of_states(layer: Recurrent, call: Call) -> Iterator[Fault]:
             "order of the state",
             "state",
             "(h, c), in this order",
-            run=_of_call(lambda call: call._replace(state=tuple(each[::-1] for each in call.state or ()))),
+            run=_of_call(_parts_exchanged),
+            undo=lambda does: lambda call: does(_parts_exchanged(call)),
         )
     if len(layer.directions) == 2:
         yield Fault(
@@ -47,8 +48,17 @@ def of_states(layer: Recurrent, call: Call) -> Iterator[Fault]:
             "order of the state",
             "state",
             "the forward direction's state first",
-            run=_of_call(lambda call: call._replace(state=(call.state or ())[::-1])),
+            run=_of_call(_directions_exchanged),
+            undo=lambda does: lambda call: does(_directions_exchanged(call)),
         )
+
+
+def _parts_exchanged(call: Call) -> Call:
+    return call._replace(state=tuple(each[::-1] for each in call.state or ()))
+
+
+def _directions_exchanged(call: Call) -> Call:
+    return call._replace(state=(call.state or ())[::-1])
 
 
 def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
@@ -64,6 +74,9 @@ def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
         if "frozen" in name and call.lengths.max() == call.x.shape[1]:
             continue  # which is to ignore them
         yield Fault(name, "lengths", row, fix, run=_of_call(_with_lengths(change)))
+    if len(layer.directions) == 1 or layer.merge == "concat":
+        name = "the lengths a step too short, and the last output held from there on"
+        yield Fault(name, "lengths", "padded state", fix, run=_too_short_and_held)
     yield Fault("the padding taken to be in front", "lengths", "padding in front", fix, run=_padded_in_front)
     if len(layer.directions) == 2:
         yield Fault(
@@ -80,6 +93,22 @@ def _with_lengths(change: Callable[[Array, int], Array | None]) -> Callable[[Cal
         return (
             call if call.lengths is None else call._replace(lengths=change(np.asarray(call.lengths), call.x.shape[1]))
         )
+
+    return changed
+
+
+def _too_short_and_held(run: Run) -> Run:
+    """Keras hands the last output on again where a step is skipped, of the direction that comes to it after others."""
+
+    def changed(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
+        if call.lengths is None or layer.backwards:
+            return run(layer, call, dtype)
+        lengths = np.maximum(np.asarray(call.lengths) - 1, 1)
+        ran = run(layer, call._replace(lengths=lengths), dtype)
+        outputs, width = ran.outputs.copy(), layer.hidden_size
+        for row, length in zip(outputs, lengths, strict=True):
+            row[length:, :width] = row[length - 1, :width]
+        return ran._replace(outputs=outputs)
 
     return changed
 
@@ -123,7 +152,7 @@ def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
     batch, time = call.x.shape[:2]
     fix = "batch_first=True in PyTorch, x.transpose(0, 1) and not x.view"
     if call.lengths is None and (call.state is None or batch == time):
-        yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed)
+        yield Fault("the axes of batch and time exchanged", "axes", "axes", fix, run=_transposed, undo=_transposed_back)
     yield Fault(
         "x brought into (time, batch, …) by view, not by transpose", "axes", "axes", fix, run=_viewed(as_input=True)
     )
@@ -142,6 +171,14 @@ def of_axes(layer: Recurrent, call: Call) -> Iterator[Fault]:
             "call the layer on the whole sequence, or hand the state on",
             run=_each_step_alone,
         )
+
+
+def _transposed_back(does: Does) -> Does:
+    def done(call: Call) -> Seen:
+        given = does(Call(np.ascontiguousarray(call.x.swapaxes(0, 1))))
+        return Seen(given.outputs.swapaxes(0, 1))
+
+    return done
 
 
 def _transposed(run: Run) -> Run:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnn_common.doctor.calls import Call, Run
-from rnn_common.doctor.faults import Fault
+from rnn_common.doctor.calls import Call, Run, Seen
+from rnn_common.doctor.faults import Does, Fault
 from rnn_common.doctor.in_configuration import merge_fault
 from rnn_common.doctor.in_weights import of_directions
 from rnn_common.exchange.contents import Array
@@ -43,6 +43,7 @@ def of_runs(layer: Recurrent) -> Iterator[Fault]:
             "merge",
             "forward first: concatenate([forward, backward], -1)",
             run=_halves_exchanged,
+            undo=with_outputs(_exchanged),
         )
     merges: tuple[Merge, ...] = ("concat", "sum", "mul", "ave")
     for how in merges:
@@ -66,6 +67,7 @@ def _single_direction(layer: Recurrent) -> Iterator[Fault]:
         "backward outputs",
         "flip the outputs: outputs[:, ::-1]",
         run=_outputs_flipped,
+        undo=with_outputs(lambda y: y[:, ::-1]),
     )
     yield Fault(
         "the sequences of the batch from the last to the first",
@@ -73,6 +75,7 @@ def _single_direction(layer: Recurrent) -> Iterator[Fault]:
         "axes",
         "reverse the axis of time, not that of the batch",
         run=_batch_reversed,
+        undo=lambda does: lambda call: does(call._replace(x=call.x[::-1])),
     )
 
 
@@ -115,13 +118,19 @@ def both(layer: Recurrent, halves: list[Ran]) -> Ran:
     )
 
 
-def _halves_exchanged(run: Run) -> Run:
-    def exchanged(array: Array) -> Array:
-        return np.concatenate(np.split(array, 2, -1)[::-1], -1)
+def with_outputs(change: Callable[[Array], Array]) -> Callable[[Does], Does]:
+    """What a side does, with its outputs changed."""
+    return lambda does: lambda call: Seen(change(does(call).outputs))
 
+
+def _exchanged(array: Array) -> Array:
+    return np.concatenate(np.split(array, 2, -1)[::-1], -1)
+
+
+def _halves_exchanged(run: Run) -> Run:
     def changed(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
         ran = run(layer, call, dtype)
-        return ran._replace(outputs=exchanged(ran.outputs), last=exchanged(ran.last))
+        return ran._replace(outputs=_exchanged(ran.outputs), last=_exchanged(ran.last))
 
     return changed
 

@@ -13,6 +13,7 @@ from rnn_common.cells import CELLS, Cell
 from rnn_common.doctor.faults import Fault
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Recurrent
+from rnn_common.packings import merged
 
 Weights = dict[str, Array]
 
@@ -311,12 +312,24 @@ def _forms(layer: Recurrent) -> Iterator[Fault]:
     if cell.name == "GRU v3":
         fix = "GRU(..., reset_after=False) in Keras or rnn_torch"
         name = "the reset gate after the recurrent product (reset_after=True)"
-        yield Fault(name, "form", "gru form", fix, lambda layer: replace(layer, cell=CELLS["GRU"]))
+        yield Fault(name, "form", "gru form", fix, _first_form(False))
+        if "b_hn" in layer.directions[0].weights:
+            yield Fault(f"{name}, b_hn inside of the reset gate", "form", "gru form", fix, _first_form(True))
 
 
-def _third_form(merged: bool) -> Callable[[Recurrent], Recurrent]:
+def _first_form(apart: bool) -> Callable[[Recurrent], Recurrent]:
+    """The weights of a GRU's third form in its first, with both biases of the candidate apart or as one."""
+
+    def changed(layer: Recurrent) -> Recurrent:
+        layer = layer if apart else _of_weights(merged)(layer)
+        return replace(layer, cell=CELLS["GRU"])
+
+    return changed
+
+
+def _third_form(added: bool) -> Callable[[Recurrent], Recurrent]:
     """A GRU's weights in its third form, with `b_hn` added to `b_n` or lost."""
-    lost = _candidate(lambda b, c: b + c if merged else b, lambda _, c: 0 * c)
+    lost = _candidate(lambda b, c: b + c if added else b, lambda _, c: 0 * c)
 
     def changed(layer: Recurrent) -> Recurrent:
         layer = _of_weights(lost)(layer)

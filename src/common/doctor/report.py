@@ -71,6 +71,19 @@ class Equations:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """That what is said to mend a difference does.
+
+    Attributes:
+        made: what was made good, in words.
+        deviation: how far it is from `a` then.
+    """
+
+    made: str
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Report:
     """A diagnosis.
 
@@ -81,7 +94,7 @@ class Report:
         equations: of each side, by `"a"` and `"b"`, where it says what it is.
         first: where they first differ, or None.
         causes: why, all of them together; of several that would do as well the others are its `ties`.
-        proof: how far apart the two are once the causes are made good, by whatever of them can be; None where none can.
+        proof: how far apart the two are once the causes are made good, and in what; None where they cannot be from here.
         nearest: where it is unexplained, what came nearest, and how near.
         tried: how many suspects were held against what was seen.
         whole: whether that was all of the catalogue, before the time was over.
@@ -95,7 +108,7 @@ class Report:
     equations: dict[str, Equations]
     first: First | None = None
     causes: tuple[Cause, ...] = ()
-    proof: float | None = None
+    proof: Proof | None = None
     nearest: tuple[tuple[str, float], ...] = ()
     tried: int = 0
     whole: bool = True
@@ -175,7 +188,7 @@ def _why(report: Report) -> list[str]:
         said += [f"     or, as well: {tie}." for tie in cause.ties]
         said.append(f"Fix: {cause.fix}." + (f" See {anchor(cause.row)}" if cause.row else ""))
     if report.proof is not None:
-        said.append(f"Once that is made good they are {report.proof:.1e} apart, bound {report.bound:.1e}.")
+        said.append(f"{report.proof.made} it is {report.proof.deviation:.1e} from a, bound {report.bound:.1e}.")
     if report.tried and report.verdict == "explained":
         only = "this alone explains it" if report.certain else "these explain it"
         said.append(
