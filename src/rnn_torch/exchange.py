@@ -197,7 +197,7 @@ def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def _tensor(array: exchange.Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.tensor(np.ascontiguousarray(array))
 
 
 def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:

@@ -22,8 +22,7 @@ from torch import nn
 
 import rnn_tf
 import rnn_torch
-from rnn_common.doctor import Call, Report, Seen, Side, diagnose
-from rnn_common.doctor.sides import side
+from rnn_common.doctor import Call, Report, Seen, Side, diagnose, sides
 
 Array = NDArray[Any]
 Arrays = list[Array]  # one direction's, as PyTorch has them: weight_ih, weight_hh, bias_ih, bias_hh
@@ -31,6 +30,7 @@ Run = Callable[[Call], Seen]
 
 GATES = {"SimpleRNN": "h", "LSTM": "ifco", "GRU": "rzn", "GRU v3": "rzn"}  # in PyTorch's order
 INPUTS, HIDDEN = 3, 5
+BATCH = 4  # of the probe: unlike the sizes
 
 
 # A layer as it is to be made
@@ -77,11 +77,13 @@ class Made:
         Args:
             hides: whether it does not say what it is. Default no.
         """
-        found = side(self.layer(), "layer")
+        found = sides.side(self.layer(), "layer")
         run = found.run
         for wrong in self.wrong:
             run = wrong(self, run)
-        takes = {} if not self.alone else {"takes_state": False, "takes_lengths": False}
+        takes: dict[str, Any] = {"takes_state": False, "takes_lengths": False} if self.alone else {}
+        if self.wrong:
+            takes["evaluated"] = None  # it is no module that could be taken out of training
         return replace(found, run=run, layers=() if hides else found.layers, **takes)
 
 
@@ -130,7 +132,7 @@ def _in_keras(made: Made) -> Any:
     layer = getattr(package, made.cell.split()[0])(made.hidden, return_state=True, **options)
     if len(made.arrays) == 2:
         layer = keras.layers.Bidirectional(layer, merge_mode=merge)
-    layer.build((None, None, made.inputs))
+    layer.build((BATCH if made.options.get("stateful") else None, None, made.inputs))
     found: Arrays = []
     for arrays in made.arrays:
         each = as_keras(made.cell, arrays)
@@ -462,6 +464,10 @@ def viewed_back(y: Array) -> Array:
     return np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(batch, time, width)
 
 
+def outputs_viewed(made: Made, run: Run, call: Call) -> Seen:
+    return Seen(viewed_back(run(call).outputs))
+
+
 def step_by_step(made: Made, run: Run, call: Call) -> Seen:
     steps = [run(call._replace(x=call.x[:, t : t + 1])) for t in range(call.x.shape[1])]
     return Seen(np.concatenate([each.outputs for each in steps], 1), steps[-1].final)
@@ -596,7 +602,7 @@ def behaviour() -> list[Plant]:
         Plant("batch and time exchanged", around(time_major, alone=True), "the axes of batch and time exchanged", directions=BOTH,
               **axes),
         Plant("input viewed", asked(lambda call: call._replace(x=viewed(call.x))), "x brought into .* by view", **axes),
-        Plant("outputs viewed", around(lambda made, run, call: Seen(viewed_back(run(call).outputs)), alone=True), "outputs brought from .* by view", **axes),
+        Plant("outputs viewed", around(outputs_viewed, alone=True), "outputs brought from .* by view", **axes),
         Plant("each step by itself", around(step_by_step, alone=True), "each step by itself", **axes),
         Plant("initial state ignored", asked(lambda call: call._replace(state=None)), "an initial state of zeros",
               directions=BOTH, **state),
@@ -791,20 +797,20 @@ def pairs(count: int, seed: int = 0) -> list[Planting]:
     found: list[Planting] = []
     while len(found) < count:
         first, second = (PLANTS[n] for n in random.integers(0, len(PLANTS), 2))
-        sides = ("a", "b")[random.integers(2)], ("a", "b")[random.integers(2)]
+        where = ("a", "b")[random.integers(2)], ("a", "b")[random.integers(2)]
         cells = [each for each in first.cells if each in second.cells]
         directions = [each for each in first.directions if each in second.directions]
         flavour, hidden = int(random.integers(8)), bool(random.integers(2))
-        if not cells or not directions or not _together(first, second, sides):
+        if not cells or not directions or not _together(first, second, where):
             continue
         cell = cells[random.integers(len(cells))]
         many = directions[random.integers(len(directions))]
-        hides = sides[1] if hidden else ""
-        found.append(Planting(cell, many, ((first, sides[0]), (second, sides[1])), hides, flavour))
+        hides = where[1] if hidden and where[0] == where[1] else ""  # what one has lost cannot be told by the other
+        found.append(Planting(cell, many, ((first, where[0]), (second, where[1])), hides, flavour))
     return found
 
 
-def _together(first: Plant, second: Plant, sides: tuple[str, str]) -> bool:
+def _together(first: Plant, second: Plant, where: tuple[str, str]) -> bool:
     """Whether two faults are about different things, and leave each other's thing there."""
     groups = {first.group, second.group}
     if len(groups) == 1 or first.options or second.options:
@@ -813,8 +819,7 @@ def _together(first: Plant, second: Plant, sides: tuple[str, str]) -> bool:
         return False
     for side in "ab":
         found = [
-            each.frameworks if where == side else each.beside
-            for each, where in zip((first, second), sides, strict=True)
+            each.frameworks if its == side else each.beside for each, its in zip((first, second), where, strict=True)
         ]
         if not set(found[0]) & set(found[1]):
             return False

@@ -21,6 +21,7 @@ from rnn_common.doctor import matching, network, probe
 from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
+from rnn_common.doctor.in_calls import HOLDS
 from rnn_common.doctor.in_configuration import sequences_fault
 from rnn_common.doctor.report import Cause, Equations, First, Proof, Report, Verdict
 from rnn_common.doctor.search import Result, search, sorted_by_sight
@@ -139,14 +140,15 @@ class Diagnosis:
     def _settle(self) -> bool:
         """Whether a side gives something else each time; it is then taken out of training, where it can be."""
         random = False
+        call = self.calls[0]._replace(state=None)  # which a state that is kept, or drawn, takes the place of
         for name in ("a", "b"):
             each: Side = getattr(self, name)
-            first, second = each.run(self.calls[0]), each.run(self.calls[0])
+            first, second = each.run(call), each.run(call)
             if apart(first, second) == 0 or self._rounds(each, first, second):
                 continue
             random = True
             evaluated = each.evaluated() if each.evaluated else None
-            if evaluated is not None and apart(evaluated.run(self.calls[0]), evaluated.run(self.calls[0])) == 0:
+            if evaluated is not None and apart(evaluated.run(call), evaluated.run(call)) == 0:
                 setattr(self, name, evaluated)
                 self._cause("dropout on: it is in training", name, "", "mode", f"{name}.eval()")
                 self.notes.append(f"What follows is of {name} out of training.")
@@ -298,6 +300,8 @@ class Diagnosis:
     ) -> bool:
         dtype, layers = getattr(self, name).dtype, tuple(layers)
         found: tuple[At, ...] = ()
+        if getattr(self, name).framework == "tf":
+            found = tuple(At(place, HOLDS) for place, each in enumerate(layers) if isinstance(each, Recurrent))
         for call, given in observed:
             known = Suspect(found)
             if self._apart(known.seen(layers, call), given, call) <= known.rounding(layers, call, dtype):

@@ -74,9 +74,6 @@ def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
         if "frozen" in name and call.lengths.max() == call.x.shape[1]:
             continue  # which is to ignore them
         yield Fault(name, "lengths", row, fix, run=_of_call(_with_lengths(change)))
-    if len(layer.directions) == 1 or layer.merge == "concat":
-        name = "the lengths a step too short, and the last output held from there on"
-        yield Fault(name, "lengths", "padded state", fix, run=_too_short_and_held)
     yield Fault("the padding taken to be in front", "lengths", "padding in front", fix, run=_padded_in_front)
     if len(layer.directions) == 2:
         yield Fault(
@@ -88,27 +85,30 @@ def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
         )
 
 
+def _holding(run: Run) -> Run:
+    def changed(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
+        ran = run(layer, call, dtype)
+        apart = len(layer.directions) == 1 or layer.merge == "concat"
+        if call.lengths is None or layer.backwards or not apart:
+            return ran
+        outputs, width = ran.outputs.copy(), layer.hidden_size
+        for row, length in zip(outputs, call.lengths, strict=True):
+            row[length:, :width] = row[length - 1, :width]
+        return ran._replace(outputs=outputs)
+
+    return changed
+
+
+# No fault, but what Keras does: where a sequence has ended its last output stands, not 0, of the direction that runs forwards.
+# It is seen where a fault brings it to where the sequence has not ended.
+HOLDS = Fault("the last output held where a sequence has ended", "padding", "padded state", "", run=_holding)
+
+
 def _with_lengths(change: Callable[[Array, int], Array | None]) -> Callable[[Call], Call]:
     def changed(call: Call) -> Call:
         return (
             call if call.lengths is None else call._replace(lengths=change(np.asarray(call.lengths), call.x.shape[1]))
         )
-
-    return changed
-
-
-def _too_short_and_held(run: Run) -> Run:
-    """Keras hands the last output on again where a step is skipped, of the direction that comes to it after others."""
-
-    def changed(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
-        if call.lengths is None or layer.backwards:
-            return run(layer, call, dtype)
-        lengths = np.maximum(np.asarray(call.lengths) - 1, 1)
-        ran = run(layer, call._replace(lengths=lengths), dtype)
-        outputs, width = ran.outputs.copy(), layer.hidden_size
-        for row, length in zip(outputs, lengths, strict=True):
-            row[length:, :width] = row[length - 1, :width]
-        return ran._replace(outputs=outputs)
 
     return changed
 
@@ -123,7 +123,8 @@ def _padded_in_front(run: Run) -> Run:
         places = (np.arange(time) + time - np.asarray(call.lengths)[:, None]) % time
         ran = run(layer, call._replace(x=np.take_along_axis(call.x, places[..., None], 1)), dtype)
         outputs = np.zeros_like(ran.outputs)
-        np.put_along_axis(outputs, places[..., None], ran.outputs, 1)
+        inside = np.arange(time) < np.asarray(call.lengths)[:, None]
+        np.put_along_axis(outputs, places[..., None], np.where(inside[..., None], ran.outputs, 0), 1)
         return ran._replace(outputs=outputs)
 
     return changed

@@ -14,6 +14,7 @@ from rnn_common.doctor.faults import At, Suspect
 from rnn_common.exchange.description import Layer
 
 SECONDS = 20.0
+OF_WEIGHTS = {"gates", "the kernel", "the recurrent kernel", "biases", "form"}  # what these are about may not commute
 
 
 class Tried(NamedTuple):
@@ -100,19 +101,26 @@ def _try(suspects: Iterator[Suspect], layers: Sequence[Layer], call: Call, targe
 
 
 def _pairs(singles: Sequence[At], shown: Sequence[At]) -> Iterator[tuple[At, ...]]:
-    """Two faults that are not about the same thing, in the catalogue's order; first those of which one by itself came nearest."""
+    """Two faults that are not about the same thing, in the catalogue's order; first those of which one by itself came nearest.
+
+    Two of the weights in either order, for they may not commute.
+    """
     order = {each: place for place, each in enumerate(shown)}
     for pair in combinations(singles, 2):
-        if len({(place, fault.group) for place, fault in pair}) == 2:
-            yield tuple(sorted(pair, key=order.__getitem__))
+        if len({(place, fault.group) for place, fault in pair}) < 2:
+            continue
+        first, second = sorted(pair, key=order.__getitem__)
+        yield first, second
+        if first.place == second.place and {first.fault.group, second.fault.group} <= OF_WEIGHTS:
+            yield second, first
 
 
 def _explaining(
     tried: Sequence[Tried], layers: Sequence[Layer], call: Call, target: Seen, dtype: str
 ) -> tuple[Suspect, ...]:
-    """Those that come to what was seen, to rounding."""
-    return tuple(
-        suspect
-        for suspect, deviation in tried
-        if deviation <= 0.1 and deviation <= suspect.rounding(layers, call, dtype)
-    )
+    """Those that come to what was seen, to rounding; of two that are the same in another order the first."""
+    found: dict[frozenset[At], Suspect] = {}
+    for suspect, deviation in tried:
+        if deviation <= 0.1 and deviation <= suspect.rounding(layers, call, dtype):
+            found.setdefault(frozenset(suspect.faults), suspect)
+    return tuple(found.values())

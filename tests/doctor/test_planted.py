@@ -1,0 +1,68 @@
+"""The doctor names what is planted: every fault of the table alone, on either side, and some of two at once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from measure import rank
+from planted import OTHERS, PLANTS, Planting, letter, pairs
+from small_networks import WRONG, Wrong
+
+from rnn_common.doctor import diagnose
+from rnn_common.doctor.diagnosis import Diagnosis
+
+NAMED = ("named", "tied", "the same by another name")
+
+
+@pytest.fixture(autouse=True)
+def _seen_alone(monkeypatch):
+    """What a probe cannot show takes as long to say as the rest, and is not asked here."""
+    monkeypatch.setattr(Diagnosis, "_blind", lambda self: ())
+
+
+def once() -> list[Planting]:
+    """Each plant in each of its cells once, by turns in one direction and two, on this side and that, hidden and shown."""
+    found = []
+    for plant in (*PLANTS, *OTHERS):
+        for cell in plant.cells:
+            n = len(found)
+            side, hides = "ab"[n % 2], n // 2 % 2 and plant.verdict == "explained"
+            directions = plant.directions[n % len(plant.directions)]
+            found.append(Planting(cell, directions, ((plant, side),), side if hides else "", n))
+    return found
+
+
+@pytest.mark.parametrize("planting", once(), ids=str)
+def test_a_single_fault_is_named(planting):
+    report = planting.report()
+    assert rank(planting, report) in NAMED, f"{planting.missed(report)} not in\n{report}"
+
+
+@pytest.mark.parametrize("planting", pairs(20), ids=str)
+def test_two_faults_at_once_are_named(planting):
+    report = planting.report()
+    assert rank(planting, report) in NAMED, f"{planting.missed(report)} not in\n{report}"
+
+
+@pytest.mark.parametrize("plant", [each for each in PLANTS if each.moved], ids=lambda each: each.name)
+def test_the_gates_in_which_it_shows_first(plant):
+    report = Planting(plant.cells[0], 1, ((plant, "b"),)).report()
+    first = report.first
+    assert first is not None
+    assert first.step == 0
+    assert sorted(letter(gate) for gate, apart in first.gates.items() if apart > report.bound) == sorted(plant.moved)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tf"])
+@pytest.mark.parametrize("side", "ab")
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.name)
+def test_a_fault_of_a_network_is_named(wrong: Wrong, side, framework):
+    if framework == "tf" and "reads" in wrong.options:
+        pytest.skip("what a head reads is written by hand in PyTorch")
+    right, other = wrong.pair(framework)
+    report = diagnose(right, other) if side == "b" else diagnose(other, right)
+    said = report.notes if wrong.verdict == "different weights" else [each.name for each in report.causes]
+    pattern = wrong.says if side == "b" else f"{wrong.says}|{wrong.undone}"
+    assert report.verdict == wrong.verdict, str(report)
+    assert any(re.search(pattern, each) for each in said), str(report)
