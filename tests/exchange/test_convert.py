@@ -14,7 +14,7 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from rnn_common import exchange, twins
-from rnn_common.cells import CELLS, IN_BOTH
+from rnn_common.cells import IN_BOTH
 from rnn_common.cli import app
 from rnn_common.exchange import arrays_write, convert, forward, proof
 from rnn_common.exchange.description import (
@@ -22,14 +22,11 @@ from rnn_common.exchange.description import (
     LINEAR,
     TANH,
     Dense,
-    Direction,
     Embedding,
     Foreign,
     Found,
-    Recurrent,
-    default_activations,
 )
-from rnn_common.weights import initialise
+from tests.exchange.described import recurrent
 
 FOR = {".pt": "torch", ".keras": "tf", ".weights.h5": "tf"}
 BOUND = 2e-6  # of float32, on small fresh networks
@@ -40,17 +37,6 @@ def needs(kind):
         pytest.skip(f"{kind} is written by {FOR[kind]}")
     if kind == ".onnx":
         pytest.importorskip("onnxruntime")
-
-
-def recurrent(cell, directions=1, width=3, hidden=4, name="lstm", activations=None, **options):
-    each = [
-        Direction(
-            dict(initialise(cell, width, hidden, seed=seed, dtype=np.float32)),
-            activations or default_activations(CELLS[cell]),
-        )
-        for seed in range(directions)
-    ]
-    return Recurrent(name, CELLS[cell], tuple(each), "torch", **options)
 
 
 def source(folder, *layers):
@@ -207,7 +193,7 @@ def test_what_overflows_is_no_proof():
     """Neither deviation nor bound is finite: nothing is shown."""
     growing = recurrent("SimpleRNN", activations=(LINEAR,))
     weights = {name: array * np.float32(1e9) for name, array in growing.directions[0].weights.items()}
-    layer = replace(growing, directions=(Direction(weights, (LINEAR,)),))
+    layer = replace(growing, directions=(replace(growing.directions[0], weights=weights),))
     with np.errstate(all="ignore"):
         (found,) = proof.of_layers(
             [layer], "itself", lambda n, x: forward.run_layer(layer, x, dtype=np.float32).outputs

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
 from rnn_common.packages import optional
+from rnn_common.twins import page
 
 
 def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
@@ -94,7 +93,7 @@ def _of_arrays(found: Found, path: Path) -> list[Proof]:
     if "torch" not in twins.installed():
         return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
     torch = page("torch")
-    return proof.of_layers(layers, "PyTorch", lambda n, x: torch.run(torch.built(again[n]), x))
+    return proof.of_layers(layers, proof.BY["torch"], lambda n, x: torch.run(torch.built(again[n]), x))
 
 
 def _to_keras(found: Found, path: Path) -> list[Proof]:
@@ -102,7 +101,7 @@ def _to_keras(found: Found, path: Path) -> list[Proof]:
     model = tf.model(network, package=tf.keras.layers)
     tf.save(model, path)
     opened = tf.opened(path, model)
-    return proof.of_network(network, "Keras", lambda x: tf.run(opened, x))
+    return proof.of_network(network, proof.BY["tf"], lambda x: tf.run(opened, x))
 
 
 def _to_onnx(found: Found, path: Path) -> list[Proof]:
@@ -124,11 +123,6 @@ def _network(found: Found, path: Path) -> Found:
     foreign = found.in_the_way
     why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"
     raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
-
-
-def page(name: str) -> Any:
-    """A twin's page on files."""
-    return importlib.import_module(f"{twins.get(name).package}.exchange")
 
 
 # What writes each kind of file, and which framework that needs.

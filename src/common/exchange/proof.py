@@ -23,6 +23,9 @@ Run = Callable[[Array], Array]
 BATCH, TIME, LARGEST = 3, 7, 3.0  # unlike each other and, mostly, unlike sizes; inputs that bend the activations
 FACTOR = 8.0  # how many times as far as the equations in float32 another order of sums may be
 UNIT = float(np.finfo(np.float32).eps)
+BY = {"torch": "PyTorch", "tf": "Keras"}  # who runs a twin's layers
+# Of what rounds coarser than float32: TF32 is what a GPU may multiply float32 in.
+UNITS = {"float16": 2.0**-10, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class Proof(NamedTuple):
@@ -50,7 +53,9 @@ class ProofFailed(Exception):
     """What was written does not compute what was read; nothing was left behind."""
 
 
-def prove(name: str, by: str, expected: Callable[[Any], Array], got: Array, scale: float = 0.0) -> Proof:
+def prove(
+    name: str, by: str, expected: Callable[[Any], Array], got: Array, scale: float = 0.0, dtype: str = "float32"
+) -> Proof:
     """Hold what came of a probe against the equations.
 
     Args:
@@ -58,18 +63,28 @@ def prove(name: str, by: str, expected: Callable[[Any], Array], got: Array, scal
         expected: the equations on that probe, in the arithmetic of the dtype that it is given.
         got: what came.
         scale: the least that counts as the largest output. Default 0.
+        dtype: in which it was computed: a coarser one than float32 may be as much farther as it is coarser. Default `"float32"`.
     """
     exact = expected(np.float64)
     rounding = deviation(expected(np.float32).astype(np.float64), exact, scale)
-    return Proof(name, by, deviation(got.astype(np.float64), exact, scale), FACTOR * rounding + 4 * UNIT)
+    bound = (FACTOR * rounding + 4 * UNIT) * UNITS.get(dtype, UNIT) / UNIT
+    return Proof(name, by, deviation(got.astype(np.float64), exact, scale), bound)
 
 
 def of_network(found: Found, by: str, run: Run) -> list[Proof]:
     """That a whole network computes what was found."""
-    x, last = probe(found.ours[0]), found.ours[-1]
-    # What is right of numbers from 0 to 1 is not their logarithm: ONNX Runtime's σ is 1e-8 off, however small it is.
-    scale = 1.0 if isinstance(last, Dense) and last.activation.name in ("sigmoid", "hard_sigmoid", "softmax") else 0.0
-    return [prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale)]
+    x = probe(found.ours[0])
+    return [
+        prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale(found.ours[-1]))
+    ]
+
+
+def scale(last: Recurrent | Embedding | Dense) -> float:
+    """The least that counts as the largest output of what ends with a layer.
+
+    What is right of numbers from 0 to 1 is not their logarithm: ONNX Runtime's σ is 1e-8 off, however small it is.
+    """
+    return 1.0 if isinstance(last, Dense) and last.activation.name in ("sigmoid", "hard_sigmoid", "softmax") else 0.0
 
 
 def of_layers(layers: Sequence[Recurrent], by: str, run: Callable[[int, Array], Array]) -> list[Proof]:
