@@ -24,6 +24,12 @@ def convert(
     only: Annotated[
         str, typer.Option(help="What the names of the wanted layers begin with; `inspect` names them.")
     ] = "",
+    states: Annotated[
+        bool, typer.Option("--states", help="Of .onnx: initial and final states as inputs and outputs, h_0 and h_n.")
+    ] = False,
+    lengths: Annotated[
+        bool, typer.Option("--lengths", help="Of .onnx: how many steps each sequence has as an input, lengths.")
+    ] = False,
 ) -> None:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
@@ -36,7 +42,7 @@ def convert(
         if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
             needs.framework(name, choice=False)
         try:
-            proofs = conversion.convert(source, target, only)
+            proofs = conversion.convert(source, target, only, states=states, lengths=lengths)
         except ProofFailed as error:
             fail(error, 1)
     with printing() as console:

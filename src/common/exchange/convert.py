@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from rnn_common.packages import optional
 from rnn_common.twins import page
 
 
-def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
+def convert(source: Path, target: Path, only: str = "", *, states: bool = False, lengths: bool = False) -> list[Proof]:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
     What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
@@ -31,6 +31,8 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         source: ends with one of `exchange.SUFFIXES`.
         target: ends with one of `TARGETS`.
         only: what the names of the layers that are wanted begin with. Default all.
+        states: initial and final states are inputs and outputs of an `.onnx` file, see `onnx_write.write`. Default False: zeros.
+        lengths: how many steps each sequence has is an input of it. Default False: every sequence fills the time axis.
 
     Raises:
         NotUnderstood, ValueError: the source is not understood, or the target cannot express it; says what and what would work.
@@ -39,6 +41,12 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         OSError: a file cannot be read or written.
     """
     kind = kind_of(target)
+    inputs = [name for name, wanted in (("states", states), ("lengths", lengths)) if wanted]
+    if inputs and kind != ".onnx":
+        raise ValueError(
+            f"{inputs[0]} should be asked for with an .onnx file alone, got {target.name}: the layers of Keras and PyTorch "
+            "take them whenever they are called"
+        )
     check_writable(target)
     found = exchange.read(source)
     found = found.only(only) if only else found
@@ -48,7 +56,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         )
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".rnn-parity-") as folder:
         written = Path(folder) / f"written{kind}"
-        proofs = TARGETS[kind](found, written)
+        proofs = TARGETS[kind](found, written, **dict.fromkeys(inputs, True))
         if failed := [each for each in proofs if not each.holds]:
             worst = max(failed, key=lambda each: each.deviation)
             raise ProofFailed(
@@ -104,12 +112,17 @@ def _to_keras(found: Found, path: Path) -> list[Proof]:
     return proof.of_network(network, proof.BY["tf"], lambda x: tf.run(opened, x))
 
 
-def _to_onnx(found: Found, path: Path) -> list[Proof]:
+def _to_onnx(found: Found, path: Path, **inputs: bool) -> list[Proof]:
     network = _network(found, path)
     runtime = optional("onnxruntime", "the proof of an ONNX file needs", extra="bench")
-    onnx_write.write(network.ours, path)
+    onnx_write.write(network.ours, path, **inputs)
     session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return proof.of_network(network, "ONNX Runtime", lambda x: session.run(None, {"x": x})[0])
+    names = [each.name for each in session.get_outputs()]
+
+    def run(given: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(given)), strict=True))
+
+    return proof.of_graph(network, "ONNX Runtime", run, **inputs)
 
 
 def _network(found: Found, path: Path) -> Found:
@@ -127,7 +140,7 @@ def _network(found: Found, path: Path) -> Found:
 
 # What writes each kind of file, and which framework that needs.
 FRAMEWORKS = {".weights.h5": "tf", ".keras": "tf", ".pt": "torch"}
-TARGETS: dict[str, Callable[[Found, Path], list[Proof]]] = {
+TARGETS: dict[str, Callable[..., list[Proof]]] = {
     ".weights.h5": _to_keras,
     ".keras": _to_keras,
     ".pt": _to_pt,

@@ -113,7 +113,27 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
     Raises:
         ValueError: a foreign layer is among them that changes what goes through it.
     """
+    return run_with_states(layers, x, None, lengths, dtype)[0]
+
+
+def run_with_states(
+    layers: Sequence[Layer],
+    x: Array,
+    states: Sequence[Sequence[State]] | None,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Array, list[tuple[State, ...]]]:
+    """`run_chain` from initial states.
+
+    Args:
+        layers, x, lengths, dtype: see `run_chain`.
+        states: of each recurrent layer, see `run_layer`. Default zeros.
+
+    Returns:
+        The outputs, and of each recurrent layer the final state of its directions.
+    """
     places = None
+    final: list[tuple[State, ...]] = []
     for layer in layers:
         if isinstance(layer, Embedding):
             if layer.masks and lengths is None:
@@ -121,14 +141,15 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
                 x, lengths = np.take_along_axis(x, places, 1), (x != 0).sum(1)
             x = layer.E.astype(dtype)[x]
         elif isinstance(layer, Recurrent):
-            ran = run_layer(layer, x, lengths=lengths, dtype=dtype)
+            ran = run_layer(layer, x, None if states is None else states[len(final)], lengths, dtype)
+            final.append(ran.final)
             x = ran.last if layer.returns_sequences is False else ran.outputs
         elif isinstance(layer, Dense):
             b = 0 if layer.b is None else layer.b.astype(dtype)
             x = layer.activation(x @ layer.W.T.astype(dtype) + b)
         elif isinstance(layer, Foreign) and layer.changes:
             raise ValueError(f"layers should be embeddings, recurrent or dense, got {layer.name}, a {layer.kind}")
-    return x if places is None or x.ndim < 3 else _put_back(x, lengths, places)
+    return (x if places is None or x.ndim < 3 else _put_back(x, lengths, places)), final
 
 
 def _put_back(y: Array, lengths: Array | None, places: Array) -> Array:

@@ -6,21 +6,23 @@ amplify rounding a hundredfold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Found, Recurrent
-from rnn_common.exchange.forward import run_chain
+from rnn_common.exchange.forward import run_chain, run_with_states
 from rnn_common.parity.contract import deviation
 
 Run = Callable[[Array], Array]
 
 BATCH, TIME, LARGEST = 3, 7, 3.0  # unlike each other and, mostly, unlike sizes; inputs that bend the activations
+LENGTHS = (TIME, TIME // 2 + 1, 2)  # of a probe's sequences, where they have several
 FACTOR = 8.0  # how many times as far as the equations in float32 another order of sums may be
 UNIT = float(np.finfo(np.float32).eps)
 BY = {"torch": "PyTorch", "tf": "Keras"}  # who runs a twin's layers
@@ -77,6 +79,70 @@ def of_network(found: Found, by: str, run: Run) -> list[Proof]:
     return [
         prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale(found.ours[-1]))
     ]
+
+
+def of_graph(
+    found: Found,
+    by: str,
+    run: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    *,
+    states: bool = False,
+    lengths: bool = False,
+) -> list[Proof]:
+    """The same of a network with inputs and outputs by the names of `onnx_write.write`, and of every output of it.
+
+    Args:
+        found: what was written.
+        by: see `Proof`.
+        run: what gives its outputs.
+        states: from initial states that are not zero. Default False.
+        lengths: of sequences of several lengths. Default False.
+    """
+    given = {"x": probe(found.ours[0])}
+    if lengths:
+        given["lengths"] = np.array(LENGTHS, np.int32)
+    if states:
+        given |= _initial(found.recurrent)
+
+    @cache
+    def expected(dtype: Any) -> dict[str, Array]:
+        initial = _by_layer(found.recurrent, given) if states else None
+        y, final = run_with_states(found.layers, given["x"], initial, given.get("lengths"), dtype)
+        return {"y": y} | (_stacked(found.recurrent, final) if states else {})
+
+    def proven(name: str, output: str, least: float) -> Proof:
+        return prove(name, by, lambda dtype: expected(dtype)[output], got[output], least)
+
+    got, name = run(given), found.path.name
+    of_states = [output for output in expected(np.float64) if output != "y"]
+    return [proven(name, "y", scale(found.ours[-1])), *(proven(f"{each} of {name}", each, 0.0) for each in of_states)]
+
+
+def _initial(layers: Sequence[Recurrent], seed: int = 1) -> dict[str, Array]:
+    """States to start from, up to 1, of all layers and directions: `h_0` and, where a layer has it, `c_0`."""
+    random = np.random.default_rng(seed)
+    given = {}
+    for part in dict.fromkeys(part for layer in layers for part in layer.cell.states):
+        count = sum(len(layer.directions) for layer in layers if part in layer.cell.states)
+        size = count, BATCH, layers[0].hidden_size
+        given[f"{part}_0"] = random.uniform(-1, 1, size).astype(np.float32)
+    return given
+
+
+def _by_layer(layers: Sequence[Recurrent], given: Mapping[str, Array]) -> list[list[State]]:
+    """The states of each layer and direction."""
+    rows = {name.removesuffix("_0"): iter(array) for name, array in given.items()}
+    return [[tuple(next(rows[part]) for part in layer.cell.states) for _ in layer.directions] for layer in layers]
+
+
+def _stacked(layers: Sequence[Recurrent], final: Sequence[Sequence[State]]) -> dict[str, Array]:
+    """The final states of all layers and directions: `h_n` and, where a layer has it, `c_n`."""
+    rows: dict[str, list[Array]] = {}
+    for layer, directions in zip(layers, final, strict=True):
+        for state in directions:
+            for part, h in zip(layer.cell.states, state, strict=True):
+                rows.setdefault(f"{part}_n", []).append(h)
+    return {name: np.stack(each) for name, each in rows.items()}
 
 
 def scale(last: Recurrent | Embedding | Dense) -> float:
