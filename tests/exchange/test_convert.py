@@ -293,6 +293,79 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "a.npz" in ran.output
 
 
+# What is beside recurrent layers
+
+NET = (
+    Embedding("embedding", np.random.default_rng(0).normal(size=(9, 3)), masks=True),
+    recurrent("LSTM"),
+    Dense("fc", np.random.default_rng(1).normal(size=(2, 4)).astype(np.float16), np.ones(2, np.float16)),
+    Dense("bare", np.ones((3, 2), np.float32), None, exchange.Activation("relu")),
+)
+STATE_DICTS = [".pt", ".safetensors", ".npz"]
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_the_weights_of_embeddings_and_dense_layers_are_proven(kind, tmp_path, monkeypatch):
+    """Bit for bit in their dtypes, with what the arrays do not say."""
+    needs(kind)
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    assert [(each.name, each.run, each.deviation, each.bound) for each in proofs[1:]] == [
+        ("embedding", False, 0, 0),
+        ("fc", False, 0, 0),
+        ("bare", False, 0, 0),
+    ]
+    assert [each.unsaid for each in proofs] == [
+        "",
+        "that symbol 0 is padding",
+        "",
+        "that it is a dense layer and its activation, relu",
+    ]
+    monkeypatch.undo()
+    written = {each.name: each for each in exchange.read(tmp_path / f"b{kind}").layers}
+    np.testing.assert_array_equal(written["embedding"].E, NET[0].E)
+    assert written["fc"].W.dtype == np.float16
+
+
+def turned(arrays):
+    return arrays | {"fc.weight": np.ascontiguousarray(arrays["fc.weight"][::-1])}
+
+
+def without(arrays):
+    return {name: array for name, array in arrays.items() if name != "bare.weight"}
+
+
+def a_bit_off(arrays):
+    E = arrays["embedding.weight"].copy()
+    E[4, 1] = np.nextafter(E[4, 1], 9)
+    return arrays | {"embedding.weight": E}
+
+
+def another_shape(arrays):
+    return arrays | {"fc.weight": arrays["fc.weight"].reshape(4, 2), "fc.bias": np.ones(4, np.float16)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "layer"), [(turned, "fc"), (without, "bare"), (a_bit_off, "embedding"), (another_shape, "fc")]
+)
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_matrix_that_is_not_what_was_found_leaves_no_file(kind, fault, layer, tmp_path, monkeypatch):
+    needs(kind)
+    right = arrays_write.state_dict
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    monkeypatch.setattr(arrays_write, "state_dict", lambda layers: fault(right(layers)))
+    with pytest.raises(proof.ProofFailed, match=f"but {layer}, by its weights read again, is .* off, bound 0.0e"):
+        convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_what_arrays_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    said = " ".join(call("convert", tmp_path / "a.keras", tmp_path / "b.npz").output.split())
+    assert "fc: its weights, read again, are bit for bit what was found: holds bare:" in said
+    assert "holds; what such a file does not say: that it is a dense layer and its activation, relu" in said
+
+
 # States and lengths
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from rnn_common import exchange, twins
-from rnn_common.exchange import arrays_write, onnx_write, proof
-from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Found
+from rnn_common.exchange import arrays_file, arrays_write, by_torch_names, onnx_write, proof, pytorch_file
+from rnn_common.exchange.contents import Array, Contents
+from rnn_common.exchange.description import LINEAR, Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
@@ -60,8 +60,8 @@ def convert(source: Path, target: Path, only: str = "", *, states: bool = False,
         if failed := [each for each in proofs if not each.holds]:
             worst = max(failed, key=lambda each: each.deviation)
             raise ProofFailed(
-                f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
-                f"off, bound {worst.bound:.1e}; nothing was written"
+                f"{target.name} should compute what {source.name} does, but {worst.name}, by {worst.by}, is "
+                f"{worst.deviation:.1e} off, bound {worst.bound:.1e}; nothing was written"
             )
         os.replace(written, target.resolve())  # of a link what it points to
     return proofs
@@ -84,24 +84,42 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
     def write(found: Found, path: Path) -> list[Proof]:
         path.write_bytes(content(arrays_write.state_dict(found.layers)))
-        return _of_arrays(found, path)
+        return _of_arrays(found, arrays_file.read(path))
 
     return write
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
     page("torch").save(arrays_write.state_dict(found.layers), path)
-    return _of_arrays(found, path)
+    return _of_arrays(found, pytorch_file.read(path))
 
 
-def _of_arrays(found: Found, path: Path) -> list[Proof]:
-    """Every recurrent layer, read again and run by PyTorch."""
-    again = exchange.read(path).recurrent
+def _of_arrays(found: Found, contents: Contents) -> list[Proof]:
+    """Every recurrent layer, read again and run by PyTorch; the weights of the others, for what stands behind them is unsaid."""
+    read = by_torch_names.find(contents)
+    again = [each for each in read if isinstance(each, Recurrent)]
     layers = [replace(each, returns_sequences=None) for each in found.recurrent]  # which arrays do not say
-    if "torch" not in twins.installed():
-        return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
-    torch = page("torch")
-    return proof.of_layers(layers, proof.BY["torch"], lambda n, x: torch.run(torch.built(again[n]), x))
+    by, run = "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs
+    if "torch" in twins.installed():
+        torch = page("torch")
+        by, run = proof.BY["torch"], lambda n, x: torch.run(torch.built(again[n]), x)
+    kinds = {each.name: type(each) for each in read}
+    others = [each for each in found.ours if not isinstance(each, Recurrent)]
+    return proof.of_layers(layers, by, run) + [
+        proof.of_weights(each.name, arrays_write.matrices(each), contents.arrays, _unsaid(each, kinds.get(each.name)))
+        for each in others
+    ]
+
+
+def _unsaid(layer: Embedding | Dense, read: type[Layer] | None) -> str:
+    """What of a layer arrays do not say: `read` is what they are taken for."""
+    kind = "an embedding" if isinstance(layer, Embedding) else "a dense layer"
+    words = [] if isinstance(layer, read or ()) else [f"that it is {kind}"]
+    if isinstance(layer, Dense) and layer.activation != LINEAR:
+        words.append(f"its activation, {layer.activation}")
+    if isinstance(layer, Embedding) and layer.masks:
+        words.append("that symbol 0 is padding")
+    return " and ".join(words)
 
 
 def _to_keras(found: Found, path: Path) -> list[Proof]:

@@ -38,12 +38,17 @@ class Proof(NamedTuple):
         by: who ran it.
         deviation: max|a − b| / max|b| from the equations in float64.
         bound: how far it may be.
+        run: whether it was run; if not its weights are compared with what was found, and the deviation is that of a weight.
+            Default True.
+        unsaid: what of it the file cannot hold, in words. Default empty.
     """
 
     name: str
     by: str
     deviation: float
     bound: float
+    run: bool = True
+    unsaid: str = ""
 
     @property
     def holds(self) -> bool:
@@ -79,6 +84,29 @@ def of_network(found: Found, by: str, run: Run) -> list[Proof]:
     return [
         prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale(found.ours[-1]))
     ]
+
+
+def of_weights(name: str, expected: Mapping[str, Array], got: Mapping[str, Array], unsaid: str = "") -> Proof:
+    """That a layer's weights are bit for bit what was found, in the dtype in which they are written.
+
+    Args:
+        name, unsaid: see `Proof`.
+        expected: what was found, by the names of the file's arrays.
+        got: all that the file holds.
+    """
+    off = max(_off(array, got.get(key)) for key, array in expected.items())
+    return Proof(name, "its weights read again", off, 0.0, run=False, unsaid=unsaid)
+
+
+def _off(expected: Array, got: Array | None) -> float:
+    """How far one array is from another, infinitely so where they are not to be compared; 0 only of the same bits."""
+    if got is None or got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
+        return np.inf
+    rounded = expected.astype(got.dtype)
+    if np.ascontiguousarray(rounded).tobytes() == np.ascontiguousarray(got).tobytes():
+        return 0.0
+    far = deviation(got.astype(np.float64), rounded.astype(np.float64))
+    return far if far > 0 else np.inf  # NaN, or −0 for 0
 
 
 def of_graph(
