@@ -217,7 +217,6 @@ def test_a_network(net):
 
 def test_from_a_file_by_name(net, tmp_path):
     """Only what is named is filled."""
-    pytest.importorskip("h5py")
     layers = recurrent("LSTM", name="a"), recurrent("LSTM", name="b")
     np.savez(tmp_path / "a.npz", **arrays_write.state_dict(layers), **{"fc.weight": HEAD.W, "fc.bias": HEAD.b})
     lives = net.make("LSTM", True), net.make("LSTM", True), net.dense()
