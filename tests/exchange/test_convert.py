@@ -162,6 +162,7 @@ def test_a_proof_that_fails_leaves_no_file(kind, tmp_path, monkeypatch):
         return ran._replace(outputs=ran.outputs * ran.outputs.dtype.type(1.01))
 
     monkeypatch.setattr(forward, "run_layer", run_layer)
+    monkeypatch.setattr(proof, "run_layer", run_layer)
     with pytest.raises(proof.ProofFailed, match=r"off, bound .*; nothing was written"):
         convert.convert(path, tmp_path / f"b{kind}")
     assert (tmp_path / f"b{kind}").read_text() == "what was there before"
@@ -392,7 +393,7 @@ def test_states_and_lengths_of_an_onnx_file(states, lengths, directions, tmp_pat
     assert {each.name for each in session.get_inputs()} == set(given)
     ran = dict(zip([each.name for each in session.get_outputs()], session.run(None, given), strict=True))
     initial = [[(h[n], c[n]) for n in range(directions)], [(h[directions + n],) for n in range(directions)]]
-    y, final = forward.run_with_states(layers, given["x"], initial if states else None, given.get("lengths"))
+    y, final = proof.run_with_states(layers, given["x"], initial if states else None, given.get("lengths"))
     np.testing.assert_allclose(ran["y"], y, rtol=0, atol=BOUND)
     if states:
         np.testing.assert_allclose(ran["h_n"], [state[0] for each in final for state in each], rtol=0, atol=BOUND)
@@ -416,7 +417,7 @@ def test_states_and_lengths_that_are_not_used_are_seen(wrong, options, names, tm
         ignored = np.full_like(given[wrong], proof.TIME if wrong == "lengths" else 0)
         given = given | {wrong: ignored}
         initial = [[(given["h_0"][0], given["c_0"][0])]]
-        y, (((h, c),),) = forward.run_with_states([layer], given["x"], initial, given.get("lengths"))
+        y, (((h, c),),) = proof.run_with_states([layer], given["x"], initial, given.get("lengths"))
         return {"y": y, "h_n": h[None], "c_n": c[None]}
 
     assert {each.name for each in proof.of_graph(found, "itself", run, **options) if not each.holds} == names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +97,20 @@ def merge(how: str, forward: Array, backward: Array) -> Array:
     return {"sum": forward + backward, "mul": forward * backward, "ave": (forward + backward) / 2}[how]
 
 
-def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, dtype: DTypeLike = np.float64) -> Array:
+RunRecurrent = Callable[[Recurrent, Array, Array | None, DTypeLike], Ran]
+
+
+def _by_equations(layer: Recurrent, x: Array, lengths: Array | None, dtype: DTypeLike) -> Ran:
+    return run_layer(layer, x, lengths=lengths, dtype=dtype)
+
+
+def run_chain(
+    layers: Sequence[Layer],
+    x: Array,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+    run: RunRecurrent = _by_equations,
+) -> Array:
     """Run layers one after the other.
 
     Args:
@@ -106,6 +119,7 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
         lengths: see `run_layer`. Default: where an embedding says that symbol 0 is padding those steps are skipped, wherever
             they are, and their outputs are 0.
         dtype: in which it is computed. Default float64.
+        run: runs a recurrent layer on its input, the lengths and the dtype. Default by the equations.
 
     Returns:
         `(batch, time, width)`, or `(batch, width)` behind a recurrent layer that hands on its last output alone.
@@ -113,27 +127,7 @@ def run_chain(layers: Sequence[Layer], x: Array, lengths: Array | None = None, d
     Raises:
         ValueError: a foreign layer is among them that changes what goes through it.
     """
-    return run_with_states(layers, x, None, lengths, dtype)[0]
-
-
-def run_with_states(
-    layers: Sequence[Layer],
-    x: Array,
-    states: Sequence[Sequence[State]] | None,
-    lengths: Array | None = None,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Array, list[tuple[State, ...]]]:
-    """`run_chain` from initial states.
-
-    Args:
-        layers, x, lengths, dtype: see `run_chain`.
-        states: of each recurrent layer, see `run_layer`. Default zeros.
-
-    Returns:
-        The outputs, and of each recurrent layer the final state of its directions.
-    """
     places = None
-    final: list[tuple[State, ...]] = []
     for layer in layers:
         if isinstance(layer, Embedding):
             if layer.masks and lengths is None:
@@ -141,15 +135,14 @@ def run_with_states(
                 x, lengths = np.take_along_axis(x, places, 1), (x != 0).sum(1)
             x = layer.E.astype(dtype)[x]
         elif isinstance(layer, Recurrent):
-            ran = run_layer(layer, x, None if states is None else states[len(final)], lengths, dtype)
-            final.append(ran.final)
+            ran = run(layer, x, lengths, dtype)
             x = ran.last if layer.returns_sequences is False else ran.outputs
         elif isinstance(layer, Dense):
             b = 0 if layer.b is None else layer.b.astype(dtype)
             x = layer.activation(x @ layer.W.T.astype(dtype) + b)
         elif isinstance(layer, Foreign) and layer.changes:
             raise ValueError(f"layers should be embeddings, recurrent or dense, got {layer.name}, a {layer.kind}")
-    return (x if places is None or x.ndim < 3 else _put_back(x, lengths, places)), final
+    return x if places is None or x.ndim < 3 else _put_back(x, lengths, places)
 
 
 def _put_back(y: Array, lengths: Array | None, places: Array) -> Array:

@@ -15,8 +15,8 @@ from numpy.typing import DTypeLike
 
 from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Dense, Embedding, Found, Recurrent
-from rnn_common.exchange.forward import run_chain, run_with_states
+from rnn_common.exchange.description import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange.forward import Ran, run_chain, run_layer
 from rnn_common.parity.contract import deviation
 
 Run = Callable[[Array], Array]
@@ -144,6 +144,32 @@ def of_graph(
     got, name = run(given), found.path.name
     of_states = [output for output in expected(np.float64) if output != "y"]
     return [proven(name, "y", scale(found.ours[-1])), *(proven(f"{each} of {name}", each, 0.0) for each in of_states)]
+
+
+def run_with_states(
+    layers: Sequence[Layer],
+    x: Array,
+    states: Sequence[Sequence[State]] | None,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Array, list[tuple[State, ...]]]:
+    """`run_chain` from initial states.
+
+    Args:
+        layers, x, lengths, dtype: see `run_chain`.
+        states: of each recurrent layer, see `run_layer`. None is zeros.
+
+    Returns:
+        The outputs, and of each recurrent layer the final state of its directions.
+    """
+    final: list[tuple[State, ...]] = []
+
+    def run(layer: Recurrent, x: Array, lengths: Array | None, dtype: DTypeLike) -> Ran:
+        ran = run_layer(layer, x, None if states is None else states[len(final)], lengths, dtype)
+        final.append(ran.final)
+        return ran
+
+    return run_chain(layers, x, lengths, dtype, run), final
 
 
 def _initial(layers: Sequence[Recurrent], seed: int = 1) -> dict[str, Array]:
