@@ -30,6 +30,7 @@ from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Layer, Recurrent
 
 SECONDS = 30.0
+FRAMEWORKS = {"torch": "PyTorch", "tf": "Keras"}
 UNKNOWN_BOUND = 1e-5  # where neither side says what it is
 
 
@@ -420,7 +421,7 @@ class Diagnosis:
             except ValueError:  # which no layer of that framework computes
                 return None
             deviations.append(apart(Seen(made), seen((layer,), call)))
-        return Proof(f"Made so in {twins.TITLES[self.b.framework]}", max(deviations))
+        return Proof(f"Made so in {FRAMEWORKS[self.b.framework]}", max(deviations))
 
     def _cause(
         self,
