@@ -105,7 +105,7 @@ NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 def _in_torch(made: Made) -> Any:
-    options = dict(made.options)
+    options = {name: each for name, each in made.options.items() if name != "return_sequences"}
     own = made.own or made.cell == "GRU v3" or bool(options)
     if made.cell == "SimpleRNN" and "activation" in options:
         options["nonlinearity"] = options.pop("activation")
@@ -516,14 +516,11 @@ def second_half(change: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 def taken(step: int) -> Callable[[Made], Made]:
-    """Of a layer that hands on the last output: that of a step of the whole time axis, padding is zeros."""
+    """Of a layer that hands on the last output: that of a step of the whole time axis."""
 
     def changed(made: Made, run: Run, call: Call) -> Seen:
         every = replace(made, options={**made.options, "return_sequences": True}, wrong=()).side().run(call)
-        outputs = every.outputs.copy()
-        for n, length in enumerate(() if call.lengths is None else call.lengths):
-            outputs[n, length:] = 0
-        return Seen(outputs[:, step], every.final)
+        return Seen(every.outputs[:, step], every.final)
 
     return around(changed)
 
@@ -597,7 +594,7 @@ def behaviour() -> list[Plant]:
     state, lengths, axes, order = ({"group": each, "runs": True} for each in ("state", "lengths", "axes", "order"))
     two: dict[str, Any] = {"directions": (2,)}
     hand: dict[str, Any] = {"group": "hand", "runs": True}
-    last: dict[str, Any] = {"group": "last", "runs": True, "frameworks": TF, "options": {"return_sequences": False}}
+    last: dict[str, Any] = {"group": "last", "runs": True, "beside": TF, "options": {"return_sequences": False}}
     return [
         Plant("batch and time exchanged", around(time_major, alone=True), "the axes of batch and time exchanged", directions=BOTH,
               **axes),
@@ -632,7 +629,8 @@ def behaviour() -> list[Plant]:
               "the sequences of the batch from the last to the first", **order),
         Plant("outputs[:, -1] of two directions", taken(-1), r"outputs\[:, -1\], which holds the backward", **two,
               **last),
-        Plant("the end of the time axis", taken(-1), "the output at the end of the time axis", **last),
+        Plant("the end of the time axis", taken(-1), "the output at the end of the time axis",
+              frameworks=("torch",), **last),
         Plant("the first output", taken(0), "the first output, not the last", directions=BOTH, **last),
         Plant("h = o ⊙ c", by_hand("LSTM", "o ⊙ c"), "linear of c_t, not tanh", cells=("LSTM",), **hand),
         Plant("forget bias by hand", by_hand("LSTM", "forget"), r"\+1 on the forget", cells=("LSTM",), **hand),
@@ -686,7 +684,7 @@ def others() -> list[Plant]:
     strange: dict[str, Any] = {"verdict": "different weights"}
     kept = "a state that is kept from call to call"
     return [
-        Plant("stateful", given(stateful=True), kept, frameworks=TF, directions=BOTH, **random),
+        Plant("stateful", given(stateful=True), kept, frameworks=TF, **random),
         Plant("a state drawn anew", around(drawn_state), kept, **random),
         Plant("noise", around(lambda made, run, call: run(call._replace(
               x=call.x * (1 + 0.1 * np.random.standard_normal(call.x.shape))))), "something that is drawn anew", **random),
@@ -748,7 +746,7 @@ class Planting:
                 each
                 for each in (("torch", "tf"), ("tf", "torch"))[(self.flavour + (name == "b")) % 2]
                 if all(each in (plant.frameworks if side == name else plant.beside) for plant, side in self.faults)
-                and (each == "tf" or not {"merge_mode", "return_sequences"} & options.keys())
+                and (each == "tf" or "merge_mode" not in options)
             ]
             for name in "ab"
         }

@@ -118,6 +118,7 @@ class Diagnosis:
     undone: list[Callable[[Does], Does] | None] = field(
         default_factory=list
     )  # what mends what is done otherwise than declared
+    drawn: bool = False  # whether what is compared is something else each time
     chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
@@ -128,7 +129,7 @@ class Diagnosis:
         deviation = max(self._apart(*both, call) for call, both in self._calls())
         base = Report("equal", deviation, bound, equations)
         alike = all(one.outputs.shape == other.outputs.shape for one, other in self.seen_by)
-        if alike and deviation <= bound and all(each.hold for each in equations.values()):
+        if self.drawn or (alike and deviation <= bound and all(each.hold for each in equations.values())):
             return self._finished(replace(base, verdict="random" if random else "equal"))
         return self._finished(self._explained(base, random))
 
@@ -144,12 +145,11 @@ class Diagnosis:
         call = self.calls[0]._replace(state=None)  # which a state that is kept, or drawn, takes the place of
         for name in ("a", "b"):
             each: Side = getattr(self, name)
-            first, second = each.run(call), each.run(call)
-            if apart(first, second) == 0 or self._rounds(each, first, second):
+            if not _differs(each, call):
                 continue
             random = True
             evaluated = each.evaluated() if each.evaluated else None
-            if evaluated is not None and apart(evaluated.run(call), evaluated.run(call)) == 0:
+            if evaluated is not None and not _differs(evaluated, call):
                 setattr(self, name, evaluated)
                 self._cause("dropout on: it is in training", name, "", "mode", f"{name}.eval()")
                 self.notes.append(f"What follows is of {name} out of training.")
@@ -161,11 +161,8 @@ class Diagnosis:
                     "mode",
                     "eval() in PyTorch, training=False in Keras, reset_state() where stateful=True",
                 )
+                self.drawn |= _differs(each, self.calls[0])
         return random
-
-    def _rounds(self, each: Side, first: Seen, second: Seen) -> bool:
-        """Whether two calls differ by rounding, as sums in another order do."""
-        return bool(each.layers) and apart(first, second) <= rounding(each.layers, self.calls[0], each.dtype)
 
     # 2. Are they apart?
 
@@ -477,6 +474,12 @@ def _once(causes: Sequence[Cause]) -> list[Cause]:
     for each in causes:
         named.setdefault(replace(each, layer=""), []).append(each.layer)
     return [replace(each, layer=" and ".join(filter(None, layers))) for each, layers in named.items()]
+
+
+def _differs(side: Side, call: Call) -> bool:
+    """Whether two calls of a side differ by more than rounding, as sums in another order do."""
+    deviation = apart(side.run(call), side.run(call))
+    return deviation > 0 and not (side.layers and deviation <= rounding(side.layers, call, side.dtype))
 
 
 def _with(side: Side, faults: list[At], call: Call, given: Seen) -> Seen:

@@ -88,18 +88,17 @@ def of_lengths(layer: Recurrent, call: Call) -> Iterator[Fault]:
 def _holding(run: Run) -> Run:
     def changed(layer: Recurrent, call: Call, dtype: DTypeLike) -> Ran:
         ran = run(layer, call, dtype)
-        apart = len(layer.directions) == 1 or layer.merge == "concat"
-        if call.lengths is None or layer.backwards or not apart:
+        if call.lengths is None or layer.backwards or len(layer.directions) == 2:
             return ran
-        outputs, width = ran.outputs.copy(), layer.hidden_size
+        outputs = ran.outputs.copy()
         for row, length in zip(outputs, call.lengths, strict=True):
-            row[length:, :width] = row[length - 1, :width]
+            row[length:] = row[length - 1]
         return ran._replace(outputs=outputs)
 
     return changed
 
 
-# No fault, but what Keras does: where a sequence has ended its last output stands, not 0, of the direction that runs forwards.
+# No fault, but what Keras does: where a sequence has ended its last output stands, not 0, of a layer in one direction, forwards.
 # It is seen where a fault brings it to where the sequence has not ended.
 HOLDS = Fault("the last output held where a sequence has ended", "padding", "padded state", "", run=_holding)
 
