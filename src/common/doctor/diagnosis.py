@@ -140,14 +140,15 @@ class Diagnosis:
     def _settle(self) -> bool:
         """Whether a side gives something else each time; it is then taken out of training, where it can be."""
         random = False
+        call = self.calls[0]._replace(state=None)  # with a state it would not show that one is kept
         for name in ("a", "b"):
             each: Side = getattr(self, name)
-            first, second = each.run(self.calls[0]), each.run(self.calls[0])
+            first, second = each.run(call), each.run(call)
             if apart(first, second) == 0 or self._rounds(each, first, second):
                 continue
             random = True
             evaluated = each.evaluated() if each.evaluated else None
-            if evaluated is not None and apart(evaluated.run(self.calls[0]), evaluated.run(self.calls[0])) == 0:
+            if evaluated is not None and apart(evaluated.run(call), evaluated.run(call)) == 0:
                 setattr(self, name, evaluated)
                 self._cause("dropout on: it is in training", name, "", "mode", f"{name}.eval()")
                 self.notes.append(f"What follows is of {name} out of training.")
@@ -163,7 +164,9 @@ class Diagnosis:
 
     def _rounds(self, each: Side, first: Seen, second: Seen) -> bool:
         """Whether two calls differ by rounding, as sums in another order do."""
-        return bool(each.layers) and apart(first, second) <= rounding(each.layers, self.calls[0], each.dtype)
+        return bool(each.layers) and apart(first, second) <= rounding(
+            each.layers, self.calls[0]._replace(state=None), each.dtype
+        )
 
     # 2. Are they apart?
 
