@@ -163,7 +163,7 @@ def made(layer: Layer) -> Callable[[Array], Array]:
 
 def known(model: Any) -> Iterator[tuple[Any, Layer]]:
     """The embeddings, recurrent and dense layers in a network, in the order in which it has them."""
-    for each in model.layers:
+    for each in [model] if is_recurrent(model) else model.layers:
         if is_recurrent(each):
             yield each, recurrent(each, each.name)
         elif isinstance(each, keras.layers.Embedding):
