@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnn_common.doctor.calls import Call, Seen
+from rnn_common.doctor.calls import Call, Seen, coarser
 from rnn_common.doctor.sides import Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, SOFTMAX, Activation, Dense, Direction, Embedding, Layer, Recurrent
@@ -116,7 +116,8 @@ class _Own:
 
 
 def _dtype(layer: Any) -> str:
-    return str(layer.compute_dtype)
+    """The coarsest in it."""
+    return coarser(str(layer.compute_dtype), *(_dtype(each) for each in getattr(layer, "layers", ())))
 
 
 def _tensor(array: Array, layer: Any) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn_common.doctor.calls import Call, Seen
+from rnn_common.doctor.calls import Call, Seen, coarser
 from rnn_common.doctor.sides import Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, Dense, Direction, Embedding, Layer, Recurrent
@@ -121,7 +121,10 @@ class _Own:
 
 
 def _dtype(module: nn.Module) -> str:
-    return str(next(module.parameters()).dtype).removeprefix("torch.")
+    """The coarsest in it."""
+    return coarser(
+        *(str(each.dtype).removeprefix("torch.") for each in module.parameters() if each.is_floating_point())
+    )
 
 
 def _tensor(array: Array, module: nn.Module) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Layer, Recurrent
+from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.exchange.forward import Ran, run_chain, run_layer
 from rnn_common.exchange.proof import FACTOR
 from rnn_common.parity.contract import FEW_UNITS, deviation
@@ -94,12 +95,50 @@ def apart(a: Seen, b: Seen, lengths: Array | None = None) -> float:
     return max(deviation(first[name], second[name]) for name in names)
 
 
+# How many bits the significand of a number has, and how large it can be.
+BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+LARGEST = {"float16": float(np.finfo(np.float16).max)}  # beside float32, which overflows by itself
 # The distance from 1 to the next number.
-UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+UNITS = {dtype: 2.0 ** (1 - bits) for dtype, bits in BITS.items()}
 
 
 def coarser(*dtypes: str) -> str:
     return max(dtypes, key=lambda each: UNITS[each])
+
+
+def rounded(array: Array, dtype: str) -> Array:
+    """To the nearest number of that dtype, infinite beyond its largest; integers as they are."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    significand, exponent = np.frexp(array.astype(np.float64))
+    nearest = np.ldexp(np.rint(np.ldexp(significand, BITS[dtype])), exponent - BITS[dtype])
+    return np.where(np.abs(nearest) > LARGEST.get(dtype, np.inf), np.copysign(np.inf, nearest), nearest)
+
+
+def _layer_in(layer: Layer, dtype: str) -> Layer:
+    """A layer whose weights were rounded."""
+    if isinstance(layer, Recurrent):
+        directions = (
+            replace(each, weights={name: rounded(array, dtype) for name, array in each.weights.items()})
+            for each in layer.directions
+        )
+        return replace(layer, directions=tuple(directions))
+    if isinstance(layer, Embedding):
+        return replace(layer, E=rounded(layer.E, dtype))
+    if isinstance(layer, Dense):
+        return replace(layer, W=rounded(layer.W, dtype), b=None if layer.b is None else rounded(layer.b, dtype))
+    return layer
+
+
+def _call_in(call: Call, dtype: str) -> Call:
+    """A call whose numbers were rounded."""
+    state = call.state and tuple(tuple(rounded(h, dtype) for h in each) for each in call.state)
+    return call._replace(x=rounded(call.x, dtype), state=state)
+
+
+def _seen_in(given: Seen, dtype: str) -> Seen:
+    final = given.final and tuple(tuple(rounded(h, dtype) for h in each) for each in given.final)
+    return Seen(rounded(given.outputs, dtype), final)
 
 
 def rounding(
@@ -107,8 +146,11 @@ def rounding(
 ) -> float:
     """How far a right run in that dtype may be from one in float64, measured on these very layers.
 
-    That is `FACTOR` times as far as the equations in float32 are, and a few units; of another dtype in proportion to its unit.
+    That is as far as they are with weights, input and state rounded to the dtype, and then `FACTOR` times as far as the equations
+    in float32 are, in proportion to the dtype's unit, and a few units. Infinite where the dtype overflows.
     """
-    exact, single = (seen(layers, call, each, runs) for each in (np.float64, np.float32))
-    scale = UNITS[dtype] / UNITS["float32"]
-    return (FACTOR * apart(single, exact, call.lengths) + FEW_UNITS * UNITS["float32"]) * scale
+    exact = seen(layers, call, np.float64, runs)
+    made, given = [_layer_in(each, dtype) for each in layers], _call_in(call, dtype)
+    coarse, single = (seen(made, given, each, runs) for each in (np.float64, np.float32))
+    of_sums = apart(single, coarse, call.lengths) * UNITS[dtype] / UNITS["float32"]
+    return apart(_seen_in(coarse, dtype), exact, call.lengths) + FACTOR * of_sums + FEW_UNITS * UNITS[dtype]

@@ -18,7 +18,7 @@ import numpy as np
 
 from rnn_common import twins
 from rnn_common.doctor import matching, network, probe
-from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
+from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_configuration import sequences_fault
@@ -30,6 +30,7 @@ from rnn_common.exchange.description import Layer, Recurrent
 
 SECONDS = 30.0
 UNKNOWN_BOUND = 1e-5  # where neither side says what it is
+REACH = 0.1  # where rounding alone may set two equal ones further apart, how far they are says nothing
 
 
 def diagnose(
@@ -119,13 +120,14 @@ class Diagnosis:
 
     def report(self) -> Report:
         random = self._settle()
+        self.calls = [self._within_reach(call) for call in self.calls]
         self.seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
         equations = self._equations()
         bound = max(self._bound(call, equations) for call in self.calls)
         deviation = max(self._apart(*both, call) for call, both in self._calls())
         base = Report("equal", deviation, bound, equations)
         alike = all(one.outputs.shape == other.outputs.shape for one, other in self.seen_by)
-        if alike and deviation <= bound and all(each.hold for each in equations.values()):
+        if alike and deviation <= bound < np.inf and all(each.hold for each in equations.values()):
             return self._finished(replace(base, verdict="random" if random else "equal"))
         return self._finished(self._explained(base, random))
 
@@ -165,13 +167,44 @@ class Diagnosis:
 
     # 2. Are they apart?
 
+    def _within_reach(self, call: Call) -> Call:
+        """A call of no more steps than rounding leaves something to say about: some layers amplify it at every step."""
+        steps = time_ = call.x.shape[1]
+        shorter = call
+        while steps > 1 and not self._reach(shorter) <= REACH:
+            steps //= 2
+            lengths = None if call.lengths is None else np.minimum(call.lengths, steps)
+            shorter = call._replace(x=call.x[:, :steps], lengths=lengths)
+        if steps == time_:
+            return call
+        try:
+            for each in (self.a, self.b):
+                each.run(shorter)
+        except Exception:  # a model of the user's own that takes so many steps and no fewer
+            self.notes.append(f"These layers amplify rounding: after {steps} of {time_} steps nothing can be said.")
+            return call
+        self.notes.append(f"These layers amplify rounding: the first {steps} of {time_} steps are compared.")
+        return shorter
+
+    def _reach(self, call: Call) -> float:
+        """How far apart rounding may set the two; 0 where that cannot be said of layers one after the other."""
+        dtype = coarser(self.a.dtype, self.b.dtype)
+        try:
+            return max((rounding(each.layers, call, dtype) for each in self._finer_first() if each.layers), default=0.0)
+        except ValueError:
+            return 0.0
+
+    def _finer_first(self) -> list[Side]:
+        """Weights that were rounded to the coarser dtype say nothing of how far that has moved the outputs."""
+        return sorted((self.a, self.b), key=lambda each: UNITS[each.dtype])
+
     def _bound(self, call: Call, equations: dict[str, Equations]) -> float:
         """How far: measured on the layers of a side that does what they say, else on all layers by themselves."""
         dtype = coarser(self.a.dtype, self.b.dtype)
-        for name, each in equations.items():
-            if each.hold and name in self.chains:
-                return rounding(getattr(self, name).layers, call, dtype)
-        for whose in (self.a, self.b):
+        for whose in self._finer_first():
+            if whose.name in self.chains and equations[whose.name].hold:
+                return rounding(whose.layers, call, dtype)
+        for whose in self._finer_first():
             if whose.layers:
                 return sum(rounding(step.side.layers, step.call, dtype) for step in network.steps(whose, call))
         return UNKNOWN_BOUND
@@ -419,18 +452,23 @@ class Diagnosis:
         shown: set[tuple[str, str]] = set()
         blind: dict[tuple[str, str], set[str]] = {}
         names: set[str] = set()
+        unknown = 0
         for call in self.calls if layers else ():
-            seen_, unseen = sorted_by_sight(layers, call)
-            names |= {_in_layer(layers, each) for each in seen_}
+            seen_, unseen, untried = sorted_by_sight(layers, call, end=self.end)
+            names |= {_in_layer(layers, each) for each in (*seen_, *untried)}
+            unknown = max(unknown, len(untried))
             shown |= {(each.fault.group, layers[each.place].name) for each in seen_}
             for each in unseen:
                 group = blind.setdefault((each.fault.group, layers[each.place].name), set())
                 group.add(_in_layer(layers, each))
-        return tuple(
+        said = [
             f"{group}: {_some(hidden)}" + ("" if (group, name) in shown else " (nothing about them)")
             for (group, name), each in sorted(blind.items())
             if (hidden := sorted(each - names))
-        )
+        ]
+        if unknown:
+            said.append(f"perhaps {unknown} more faults of the catalogue: the time ended before it was known of them")
+        return tuple(said)
 
 
 def _some(names: Sequence[str]) -> str:
