@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -86,18 +87,19 @@ def copy_weights(source: Any, target: Any) -> None:
             step moves two added biases twice as far as one.
     """
     sources, targets = _stack("source", source), _stack("target", target)
-    _require_same_layers(sources, targets)
+    require_same_layers("target", sources, targets)
     givers, takers = _named("source", sources), _named("target", targets)
     for (_, giver), (name, taker) in zip(givers, takers, strict=True):
-        _require_same_function(name, giver, taker)
+        require_same_function(name, giver, taker)
     fillings = [
-        (taker, _weights(name, giver, taker.bias)) for (name, giver), (_, taker) in zip(givers, takers, strict=True)
+        (taker, filling(name, giver, of(giver.holder).unpack(giver), taker.bias))
+        for (name, giver), (_, taker) in zip(givers, takers, strict=True)
     ]
     values: list[tuple[Framework, Any, Any]] = []
     for taker, weights in fillings:
         twin = of(taker.holder)
         values += [(twin, variable, value) for variable, value in twin.pack(taker, weights)]
-    _require_one_value_each(values)
+    require_one_value_each(values)
     for twin, variable, value in values:
         twin.put(variable, value)
 
@@ -129,16 +131,22 @@ def _named(argument: str, layers: list[list[Part]]) -> list[tuple[str, Part]]:
     return named
 
 
-def _require_same_layers(sources: list[list[Part]], targets: list[list[Part]]) -> None:
+def require_same_layers(name: str, sources: list[list[Part]], targets: list[list[Part]]) -> None:
+    """Refuse a target of another number of layers, or of directions of one of them.
+
+    Args:
+        name: of the target, in a message.
+        sources, targets: the directions of every layer.
+    """
     expected, got = ([len(directions) for directions in layers] for layers in (sources, targets))
     if len(expected) != len(got):
         raise ValueError(
-            f"target should have {_layers(len(expected))} as source has, got {_layers(len(got))}: "
+            f"{name} should have {_layers(len(expected))} as source has, got {_layers(len(got))}: "
             "num_layers in PyTorch, a list or keras.Sequential of layers in Keras"
         )
     if expected != got:
         raise ValueError(
-            f"target should have {expected} directions, layer by layer, as source has, got {got}: "
+            f"{name} should have {expected} directions, layer by layer, as source has, got {got}: "
             "bidirectional=True in PyTorch, Bidirectional in Keras"
         )
 
@@ -147,18 +155,31 @@ def _layers(count: int) -> str:
     return f"{count} layer" + "s" * (count > 1)
 
 
-def _require_same_function(name: str, source: Part, target: Part) -> None:
+def require_same_function(name: str, source: Part, target: Part) -> None:
+    """Refuse a target that computes another function with the source's weights. The source's holder is not asked."""
     if source.cell is not target.cell:
         raise ValueError(
             f"{name} should be of the source's cell, {source.cell.name}, got {target.cell.name}: {_how_to_make(source.cell)}"
         )
-    for option, expected in source.options.items():
-        got = target.options[option]
+    require_same_options(name, source.options, target.options, WAYS_OUT)
+    require_place(name, source.bias, target.bias)
+
+
+def require_same_options(
+    name: str, source: Mapping[str, Any], target: Mapping[str, Any], ways_out: Mapping[str, str]
+) -> None:
+    """Refuse a target of which one of the source's options is another: what is not decided, None, is the same as anything."""
+    for option, expected in source.items():
+        got = target[option]
         if not _same(expected, got):
             raise ValueError(
-                f"{name} should have the source's {option}, {_text(expected)}, got {_text(got)}: {WAYS_OUT[option]}"
+                f"{name} should have the source's {option}, {_text(expected)}, got {_text(got)}: {ways_out[option]}"
             )
-    if source.bias and not target.bias:
+
+
+def require_place(name: str, source: bool, target: bool) -> None:
+    """Refuse a target without biases for a source's."""
+    if source and not target:
         raise ValueError(
             f"{name} should have biases as the source has, got none: bias=True in PyTorch, use_bias=True in Keras"
         )
@@ -188,21 +209,27 @@ def _text(value: Any) -> str:
     return f"the function {value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
-def _weights(name: str, source: Part, bias: bool) -> dict[str, Array]:
-    """A source's weights in float32 at least, with zeros for biases that it lacks."""
-    weights = {
-        weight: array.astype(np.promote_types(array.dtype, np.float32))
-        for weight, array in of(source.holder).unpack(source).items()
-    }
-    if wrong := [weight for weight, array in weights.items() if not np.isfinite(array).all()]:
-        raise ValueError(f"{name} should have finite weights, got NaN or infinity in {', '.join(wrong)}")
+def filling(name: str, source: Part, weights: Mapping[str, Array], bias: bool) -> dict[str, Array]:
+    """A source's weights in float32 at least, with zeros for biases that it lacks and its target has."""
+    weights = finite(name, weights)
     if bias and not source.bias:
         hidden = len(weights[source.cell.input_matrices[0]])
         weights |= {name: np.zeros(hidden, np.float32) for name in source.cell.biases}
     return weights
 
 
-def _require_one_value_each(values: list[tuple[Framework, Any, Any]]) -> None:
+def finite(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Weights in float32 at least.
+
+    Raises:
+        ValueError: NaN or infinity is among them.
+    """
+    if wrong := [weight for weight, array in weights.items() if not np.isfinite(array).all()]:
+        raise ValueError(f"{name} should have finite weights, got NaN or infinity in {', '.join(wrong)}")
+    return {weight: array.astype(np.promote_types(array.dtype, np.float32)) for weight, array in weights.items()}
+
+
+def require_one_value_each(values: list[tuple[Framework, Any, Any]]) -> None:
     """Refuse to fill a variable that is used twice with two values, of which the first would be lost."""
     given: dict[int, Any] = {}
     for _, variable, value in values:

@@ -137,6 +137,12 @@ class Layers(Protocol):
             ValueError: a variable is computed from others, or of a dtype that cannot hold the value.
         """
 
+    def values(self, holder: Any, arrays: Mapping[str, Array]) -> list[tuple[Any, Any]]:
+        """The same for any layer, of arrays by its variables' names."""
+
+    def current(self, variable: Any) -> Any:
+        """A copy of a variable's value, for `put`."""
+
     def put(self, variable: Any, value: Any) -> None:
         """Give a variable its value."""
 
@@ -292,6 +298,11 @@ def get(name: str) -> Framework:
         with _quiet_start():
             found = importlib.import_module(module)
     return found
+
+
+def page(name: str, room: str = "exchange") -> Any:
+    """A module of a twin: of files (`"exchange"`, default), or of live networks that are filled (`"live"`)."""
+    return importlib.import_module(f"{get(name).package}.{room}")
 
 
 def get_each(names: Iterable[str], progress: Callable[[str, float], None]) -> dict[str, Framework]:

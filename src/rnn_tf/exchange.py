@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import tensorflow as tf
 
 from rnn_common import exchange, packings
 from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange import fill as filling
+from rnn_common.exchange.proof import Proof
 from rnn_tf import layers
 from rnn_tf.activations import function_of
 
@@ -30,6 +33,36 @@ def load(path: Path | str, dtype: str = "float32") -> Any:
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
     return model(exchange.read(path), dtype)
+
+
+def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+    """Give the layers of a live network the weights of those in a file of either framework, and prove that they compute the same.
+
+    Recurrent layers, ours and Keras's own, embeddings and dense layers are filled; what else there is stays as it is: engines,
+    dropout, what is returned, which steps a recurrent layer skips. Layers without weights are built.
+    Nothing is written before all is checked. Then each layer is run by itself on random numbers up to 3, beside the equations.
+
+    Args:
+        model: a network, or a single layer.
+        found_or_path: of the file its path, see `rnn_common.exchange.read`, or what was found in it.
+        match: by the name of each layer that is to be filled that of the layer in the file, which `rnn-parity inspect` says;
+            in a layer of several cells they are called `"rnn, layer 2"`. Default: all, those of one kind (recurrent,
+            embedding, dense) in their order.
+
+    Returns:
+        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        TypeError: model is none of Keras's.
+        ValueError: a layer would compute something else, for it differs in cell, form, activations, directions or how they become
+            one, sizes or biases; or its weights are shared or computed from others; or there are not as many as in the file.
+        ProofFailed: a layer does not compute what was found; all have their old weights again.
+
+    Warns:
+        MergedBiasesWarning: see `copy_weights`.
+    """
+    return filling.fill("tf", model, found_or_path, match)
 
 
 def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
@@ -60,12 +93,12 @@ def _input(first: Layer, dtype: str) -> Any:
 def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str | None = None) -> Any:
     """A Keras layer with a found layer's weights."""
     if isinstance(layer, Embedding):
-        table = keras.layers.Embedding(*layer.E.shape, mask_zero=layer.masks, dtype=dtype, name=name)
-        return _filled(table, (None, None), [layer.E])
+        table = keras.layers.Embedding(*layer.E.shape, mask_zero=bool(layer.masks), dtype=dtype, name=name)
+        return _filled(table, (None, None), [*arrays(layer).values()])
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
         dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
-        return _filled(dense, (None, inputs), [layer.W.T] + ([] if layer.b is None else [layer.b]))
+        return _filled(dense, (None, inputs), [*arrays(layer).values()])
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
 
@@ -74,6 +107,13 @@ def _filled(layer: Any, shape: tuple[int | None, ...], weights: list[Any]) -> An
     layer.build(shape)
     layer.set_weights(weights)
     return layer
+
+
+def arrays(layer: Embedding | Dense) -> dict[str, exchange.Array]:
+    """The weights of a found layer that is not recurrent, by the names of a layer's variables."""
+    if isinstance(layer, Embedding):
+        return {"embeddings": layer.E}
+    return {"kernel": layer.W.T} | ({} if layer.b is None else {"bias": layer.b})
 
 
 def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> Any:

@@ -38,6 +38,11 @@ def is_being_saved() -> bool:
     return bool(in_save_context())
 
 
+def sublayers(layer: Any) -> list[Any]:
+    """What a layer or model holds directly, in order; Keras has a public way for models alone."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
 def moments(optimizer: Any) -> tuple[list[Any], list[Any]]:
     """Adam's variables m and v, in the order of the trained variables; Keras names them in no public way."""
     return optimizer._momentums, optimizer._velocities

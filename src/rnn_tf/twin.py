@@ -197,13 +197,27 @@ def unpack(part: Part) -> dict[str, Array]:
 
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
     arrays = packings.pack_keras(part.cell, weights)
-    values = [np.asarray(tf.cast(array, part.holder.variable_dtype)) for array in arrays]
-    for name, array, value in zip(_names(part), arrays, values, strict=False):
+    by_name = dict(zip(_names(part), arrays, strict=False))
+    return _values(part.holder, by_name, lambda: _build(part.layer, len(arrays[0])))
+
+
+def values(holder: Any, arrays: Mapping[str, Array]) -> list[tuple[Any, Any]]:
+    width = len(next(iter(arrays.values())))
+    return _values(holder, arrays, lambda: holder.build((None, width)))
+
+
+def _values(holder: Any, arrays: Mapping[str, Array], build: Callable[[], None]) -> list[tuple[Any, Any]]:
+    rounded = {name: np.asarray(tf.cast(array, holder.variable_dtype)) for name, array in arrays.items()}
+    for name, value in rounded.items():
         if not np.isfinite(value).all():
-            raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(array).max():.3g}")
-    if not part.holder.built:
-        _build(part.layer, len(arrays[0]))
-    return [(getattr(part.holder, name), value) for name, value in zip(_names(part), values, strict=False)]
+            raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(arrays[name]).max():.3g}")
+    if not holder.built:
+        build()
+    return [(getattr(holder, name), value) for name, value in rounded.items()]
+
+
+def current(variable: Any) -> Array:
+    return np.asarray(variable.value).copy()
 
 
 def _build(layer: Any, width: int) -> None:

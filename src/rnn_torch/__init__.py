@@ -8,7 +8,7 @@ from rnn_torch.activations import hard_sigmoid_keras2
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.cells.base import apply
 from rnn_torch.engines import ENGINES
-from rnn_torch.exchange import load
+from rnn_torch.exchange import fill, load
 from rnn_torch.layers import GRU, LSTM, SimpleRNN
 from rnn_torch.own import layer_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "apply",
     "copy_weights",
+    "fill",
     "hard_sigmoid_keras2",
     "layer_of",
     "load",

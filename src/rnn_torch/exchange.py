@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
 from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange import fill as filling
+from rnn_common.exchange.proof import Proof
 from rnn_torch import layers
 from rnn_torch.activations import accepted, function_of
 
@@ -32,6 +34,36 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
     return model(exchange.read(path), dtype)
+
+
+def fill(module: nn.Module, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+    """Give the layers of a live network the weights of those in a file of either framework, and prove that they compute the same.
+
+    Recurrent layers, ours and `torch.nn`'s, embeddings and dense layers are filled; what else there is stays as it is: engines,
+    dropout, what is returned, which steps a recurrent layer skips. The activation behind an `nn.Linear` is not seen.
+    Nothing is written before all is checked. Then each layer is run by itself on random numbers up to 3, beside the equations.
+
+    Args:
+        module: a network, or a single layer.
+        found_or_path: of the file its path, see `rnn_common.exchange.read`, or what was found in it.
+        match: by the name of each layer that is to be filled that of the layer in the file, which `rnn-parity inspect` says;
+            in a module of several layers they are called `"lstm, layer 2"`. Default: all, those of one kind (recurrent,
+            embedding, dense) in their order.
+
+    Returns:
+        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        TypeError: module is none of PyTorch's.
+        ValueError: a layer would compute something else, for it differs in cell, form, activations, directions or how they become
+            one, sizes or biases; or its weights are shared or computed from others; or there are not as many as in the file.
+        ProofFailed: a layer does not compute what was found; all have their old weights again.
+
+    Warns:
+        MergedBiasesWarning: see `copy_weights`.
+    """
+    return filling.fill("torch", module, found_or_path, match)
 
 
 def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -148,16 +180,23 @@ def built(layer: Layer) -> nn.Module:
     if isinstance(layer, Embedding):
         symbols, width = layer.E.shape
         table = Table(symbols, width, _weight=_tensor(layer.E))
-        table.masks = layer.masks
+        table.masks = bool(layer.masks)
         return table
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
         affine = Affine(inputs, outputs, bias=layer.b is not None)
         affine.activation = layer.activation
-        affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
+        affine.load_state_dict({name: _tensor(array) for name, array in arrays(layer).items()})
         return affine
     assert isinstance(layer, Recurrent)
     return Run(_recurrent(layer), layer)
+
+
+def arrays(layer: Embedding | Dense) -> dict[str, exchange.Array]:
+    """The weights of a found layer that is not recurrent, by the names of a module's parameters."""
+    if isinstance(layer, Embedding):
+        return {"weight": layer.E}
+    return {"weight": layer.W} | ({} if layer.b is None else {"bias": layer.b})
 
 
 def _recurrent(layer: Recurrent) -> nn.Module:

@@ -190,20 +190,28 @@ def unpack(part: Part) -> dict[str, Array]:
 
 
 def pack(part: Part, weights: Mapping[str, Array]) -> list[tuple[Any, Any]]:
-    own = dict(part.holder.named_parameters(recurse=False, remove_duplicate=False))
-    values = []
-    for name, array in packings.pack_torch(part.cell, weights, part.suffix).items():
+    return values(part.holder, packings.pack_torch(part.cell, weights, part.suffix))
+
+
+def values(holder: nn.Module, arrays: Mapping[str, Array]) -> list[tuple[Any, Any]]:
+    own = dict(holder.named_parameters(recurse=False, remove_duplicate=False))
+    pairs = []
+    for name, array in arrays.items():
         if name not in own:
             raise ValueError(
                 f"{name} of the target should be a parameter, got one that is pruned, normed or parametrized otherwise: "
                 "make it one by torch.nn.utils.prune.remove or torch.nn.utils.parametrize.remove_parametrizations"
             )
         _require_floats(name, own[name])
-        value = torch.from_numpy(array).to(own[name].dtype)
+        value = torch.from_numpy(np.ascontiguousarray(array)).to(own[name].dtype)
         if not value.isfinite().all():
             raise ValueError(f"{name} should be in the range of {value.dtype}, got {np.abs(array).max():.3g}")
-        values.append((own[name], value))
-    return values
+        pairs.append((own[name], value))
+    return pairs
+
+
+def current(variable: Tensor) -> Tensor:
+    return variable.detach().clone()
 
 
 @torch.no_grad()

@@ -939,6 +939,8 @@ COMPLETIONS = {
     "rnn-parity train text --cell ": list(CELLS),
     "rnn-parity train text --cell LSTM --framework t": ["torch", "tf"],
     "rnn-parity train text --ov": ["--overwrite"],
+    "rnn-parity convert a.pt a.onnx --s": ["--states"],
+    "rnn-parity convert a.pt a.onnx --l": ["--lengths"],
     "rnn-parity resume --framework to": ["torch"],
     "rnn-parity compare --data g": ["gaussian"],
     "rnn-parity bench ": ["list", "compare"],

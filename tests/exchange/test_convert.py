@@ -14,7 +14,7 @@ pytest.importorskip("typer")
 from typer.testing import CliRunner
 
 from rnn_common import exchange, twins
-from rnn_common.cells import CELLS, IN_BOTH
+from rnn_common.cells import IN_BOTH
 from rnn_common.cli import app
 from rnn_common.exchange import arrays_write, convert, forward, proof
 from rnn_common.exchange.description import (
@@ -22,14 +22,11 @@ from rnn_common.exchange.description import (
     LINEAR,
     TANH,
     Dense,
-    Direction,
     Embedding,
     Foreign,
     Found,
-    Recurrent,
-    default_activations,
 )
-from rnn_common.weights import initialise
+from tests.exchange.described import recurrent
 
 FOR = {".pt": "torch", ".keras": "tf", ".weights.h5": "tf"}
 BOUND = 2e-6  # of float32, on small fresh networks
@@ -40,17 +37,6 @@ def needs(kind):
         pytest.skip(f"{kind} is written by {FOR[kind]}")
     if kind == ".onnx":
         pytest.importorskip("onnxruntime")
-
-
-def recurrent(cell, directions=1, width=3, hidden=4, name="lstm", activations=None, **options):
-    each = [
-        Direction(
-            dict(initialise(cell, width, hidden, seed=seed, dtype=np.float32)),
-            activations or default_activations(CELLS[cell]),
-        )
-        for seed in range(directions)
-    ]
-    return Recurrent(name, CELLS[cell], tuple(each), "torch", **options)
 
 
 def source(folder, *layers):
@@ -169,10 +155,14 @@ def test_a_proof_that_fails_leaves_no_file(kind, tmp_path, monkeypatch):
     path = source(tmp_path, recurrent("LSTM"))
     (tmp_path / f"b{kind}").write_text("what was there before")
 
-    def run_chain(layers, x, **options):
-        return forward.run_chain(layers, x, **options) * np.float32(1.01)
+    right = forward.run_layer
 
-    monkeypatch.setattr(proof, "run_chain", run_chain)
+    def run_layer(*given, **options):
+        ran = right(*given, **options)
+        return ran._replace(outputs=ran.outputs * ran.outputs.dtype.type(1.01))
+
+    monkeypatch.setattr(forward, "run_layer", run_layer)
+    monkeypatch.setattr(proof, "run_layer", run_layer)
     with pytest.raises(proof.ProofFailed, match=r"off, bound .*; nothing was written"):
         convert.convert(path, tmp_path / f"b{kind}")
     assert (tmp_path / f"b{kind}").read_text() == "what was there before"
@@ -207,7 +197,7 @@ def test_what_overflows_is_no_proof():
     """Neither deviation nor bound is finite: nothing is shown."""
     growing = recurrent("SimpleRNN", activations=(LINEAR,))
     weights = {name: array * np.float32(1e9) for name, array in growing.directions[0].weights.items()}
-    layer = replace(growing, directions=(Direction(weights, (LINEAR,)),))
+    layer = replace(growing, directions=(replace(growing.directions[0], weights=weights),))
     with np.errstate(all="ignore"):
         (found,) = proof.of_layers(
             [layer], "itself", lambda n, x: forward.run_layer(layer, x, dtype=np.float32).outputs
@@ -302,3 +292,159 @@ def test_a_file_that_is_not_there(tmp_path):
     ran = call("inspect", tmp_path / "a.npz")
     assert ran.exit_code == 2
     assert "a.npz" in ran.output
+
+
+# What is beside recurrent layers
+
+NET = (
+    Embedding("embedding", np.random.default_rng(0).normal(size=(9, 3)), masks=True),
+    recurrent("LSTM"),
+    Dense("fc", np.random.default_rng(1).normal(size=(2, 4)).astype(np.float16), np.ones(2, np.float16)),
+    Dense("bare", np.ones((3, 2), np.float32), None, exchange.Activation("relu")),
+)
+STATE_DICTS = [".pt", ".safetensors", ".npz"]
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_the_weights_of_embeddings_and_dense_layers_are_proven(kind, tmp_path, monkeypatch):
+    """Bit for bit in their dtypes, with what the arrays do not say."""
+    needs(kind)
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    assert [(each.name, each.run, each.deviation, each.bound) for each in proofs[1:]] == [
+        ("embedding", False, 0, 0),
+        ("fc", False, 0, 0),
+        ("bare", False, 0, 0),
+    ]
+    assert [each.unsaid for each in proofs] == [
+        "",
+        "that symbol 0 is padding",
+        "",
+        "that it is a dense layer and its activation, relu",
+    ]
+    monkeypatch.undo()
+    written = {each.name: each for each in exchange.read(tmp_path / f"b{kind}").layers}
+    np.testing.assert_array_equal(written["embedding"].E, NET[0].E)
+    assert written["fc"].W.dtype == np.float16
+
+
+def turned(arrays):
+    return arrays | {"fc.weight": np.ascontiguousarray(arrays["fc.weight"][::-1])}
+
+
+def without(arrays):
+    return {name: array for name, array in arrays.items() if name != "bare.weight"}
+
+
+def a_bit_off(arrays):
+    E = arrays["embedding.weight"].copy()
+    E[4, 1] = np.nextafter(E[4, 1], 9)
+    return arrays | {"embedding.weight": E}
+
+
+def another_shape(arrays):
+    return arrays | {"fc.weight": arrays["fc.weight"].reshape(4, 2), "fc.bias": np.ones(4, np.float16)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "layer"), [(turned, "fc"), (without, "bare"), (a_bit_off, "embedding"), (another_shape, "fc")]
+)
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_matrix_that_is_not_what_was_found_leaves_no_file(kind, fault, layer, tmp_path, monkeypatch):
+    needs(kind)
+    right = arrays_write.state_dict
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    monkeypatch.setattr(arrays_write, "state_dict", lambda layers: fault(right(layers)))
+    with pytest.raises(proof.ProofFailed, match=f"but {layer}, by its weights read again, is .* off, bound 0.0e"):
+        convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_what_arrays_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    said = " ".join(call("convert", tmp_path / "a.keras", tmp_path / "b.npz").output.split())
+    assert "fc: its weights, read again, are bit for bit what was found: holds bare:" in said
+    assert "holds; what such a file does not say: that it is a dense layer and its activation, relu" in said
+
+
+# States and lengths
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize(("states", "lengths"), [(True, False), (False, True), (True, True)])
+def test_states_and_lengths_of_an_onnx_file(states, lengths, directions, tmp_path, monkeypatch):
+    """A stack of two cells: its inputs and outputs, and what they give, from states and of lengths that are not all alike."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    layers = (
+        recurrent("LSTM", directions, name="a", returns_sequences=True),
+        recurrent("GRU", directions, width=4 * directions, name="b", returns_sequences=True),
+        Dense("head", np.ones((2, 4 * directions), np.float32), np.ones(2, np.float32), exchange.Activation("tanh")),
+    )
+    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", layers, chain=True))
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / "b.onnx", states=states, lengths=lengths)
+    finals = ["h_n of a.keras", "c_n of a.keras"] if states else []
+    assert [each.name for each in proofs] == ["a.keras", *finals]
+    session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(3)
+    given = {"x": random.normal(size=(3, 5, 3)).astype(np.float32)}
+    h, c = (random.normal(size=(count * directions, 3, 4)).astype(np.float32) for count in (2, 1))
+    given |= {"lengths": np.array([2, 5, 3], np.int32)} if lengths else {}
+    given |= {"h_0": h, "c_0": c} if states else {}
+    assert {each.name for each in session.get_inputs()} == set(given)
+    ran = dict(zip([each.name for each in session.get_outputs()], session.run(None, given), strict=True))
+    initial = [[(h[n], c[n]) for n in range(directions)], [(h[directions + n],) for n in range(directions)]]
+    y, final = proof.run_with_states(layers, given["x"], initial if states else None, given.get("lengths"))
+    np.testing.assert_allclose(ran["y"], y, rtol=0, atol=BOUND)
+    if states:
+        np.testing.assert_allclose(ran["h_n"], [state[0] for each in final for state in each], rtol=0, atol=BOUND)
+        np.testing.assert_allclose(ran["c_n"], [state[1] for state in final[0]], rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "options", "names"),
+    [
+        ("h_0", {"states": True}, {"source.npz", "h_n of source.npz", "c_n of source.npz"}),
+        ("c_0", {"states": True}, {"source.npz", "h_n of source.npz", "c_n of source.npz"}),
+        ("lengths", {"states": True, "lengths": True}, {"source.npz", "h_n of source.npz", "c_n of source.npz"}),
+    ],
+)
+def test_states_and_lengths_that_are_not_used_are_seen(wrong, options, names, tmp_path):
+    """The proof of a network that ignores one of its inputs."""
+    layer = recurrent("LSTM")
+    found = Found(tmp_path / "source.npz", "a test", (layer,))
+
+    def run(given):
+        ignored = np.full_like(given[wrong], proof.TIME if wrong == "lengths" else 0)
+        given = given | {wrong: ignored}
+        initial = [[(given["h_0"][0], given["c_0"][0])]]
+        y, (((h, c),),) = proof.run_with_states([layer], given["x"], initial, given.get("lengths"))
+        return {"y": y, "h_n": h[None], "c_n": c[None]}
+
+    assert {each.name for each in proof.of_graph(found, "itself", run, **options) if not each.holds} == names
+
+
+@pytest.mark.parametrize("option", ["states", "lengths"])
+@pytest.mark.parametrize("kind", [kind for kind in convert.TARGETS if kind != ".onnx"])
+def test_states_and_lengths_are_refused_where_there_are_none(kind, option, tmp_path):
+    needs(kind)
+    ran = call("convert", source(tmp_path, recurrent("LSTM")), tmp_path / f"b{kind}", f"--{option}")
+    assert ran.exit_code == 2
+    said = (
+        f"{option} should be asked for with an .onnx file alone, got b{kind}: the layers of Keras and PyTorch take them"
+    )
+    assert said in " ".join(ran.output.split())
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_command_writes_states_and_lengths(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    ran = call("convert", source(tmp_path, recurrent("GRU", 2)), tmp_path / "b.onnx", "--states", "--lengths")
+    assert ran.exit_code == 0, ran.output
+    assert "h_n of source.npz, run by ONNX Runtime" in ran.output
+    session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_inputs()] == ["h_0", "x", "lengths"]
+    layers = (replace(recurrent("GRU"), masks=True),)
+    refused = "lstm' can skip steps: write it with lengths=True (--lengths)"
+    with pytest.raises(ValueError, match="can skip steps") as error:
+        convert.onnx_write.write(layers, tmp_path / "c.onnx")
+    assert refused in str(error.value)

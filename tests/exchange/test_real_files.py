@@ -6,6 +6,7 @@ held against, in a process of its own. `make test-files` runs these.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,7 @@ from tests.exchange.by_tf_keras import WHOLE
 pytestmark = pytest.mark.files
 
 FOLDER = Path(os.environ.get("RNN_PARITY_FILES", Path.home() / ".cache" / "rnn-parity" / "files"))
+WIDE = os.environ | {"COLUMNS": "200"}
 PLAIN, OLD = (TANH, SIGMOID), (TANH, HARD_SIGMOID_KERAS_2)
 
 
@@ -246,3 +248,26 @@ def test_a_whole_network_of_keras_2(tmp_path):
 def test_a_pickle_is_refused():
     with pytest.raises(exchange.NotUnderstood, match="is a pickle, which runs what it says"):
         exchange.read(fetched(File("g2pM==0.1.2.5", "*np_ckpt.pkl", "", "", ())))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "port-a-model.md").read_text()
+
+
+def test_the_page_that_ports_a_model_is_true(tmp_path):
+    """Its files are written, its commands run one after the other, and each prints what stands below it."""
+    for name, text in re.findall(r"<!-- (\w+\.py) -->\n```py\n(.*?)```", PAGE, re.S):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "weights.h5").write_bytes(fetched(FILES["chars2vec"]).read_bytes())
+    program = str(Path(sys.executable).with_name("rnn-parity"))
+    commands = re.findall(r"^    rnn-parity ([^\n]*)\n\n```text\n(.*?)```", PAGE, re.M | re.S)
+    assert len(commands) == 5
+    for arguments, printed in commands:
+        ran = subprocess.run([program, *arguments.split()], cwd=tmp_path, capture_output=True, text=True, env=WIDE)
+        for line in printed.splitlines():
+            assert " ".join(line.split()) in " ".join((ran.stdout + ran.stderr).split()), (
+                arguments,
+                ran.stdout,
+                ran.stderr,
+            )
+    ran = subprocess.run([sys.executable, "words.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -74,6 +74,8 @@ def test_those_of_tensorflow():
         inner = tf.function(look, autograph=False)
         tf.function(inner, jit_compile=jit, autograph=False)(x)
     assert compiled == [False, False, True]
+    inner = keras.layers.Dense(1)
+    assert private.sublayers(keras.layers.TimeDistributed(inner)) == [inner]
     variable = keras.Variable(np.ones(3, np.float32))
     optimizer = keras.optimizers.Adam(0.1, beta_1=0.5, beta_2=0.75)
     optimizer.build([variable])

@@ -209,7 +209,11 @@ ONLY = {
     },
     "Weights are pruned and parametrized in PyTorch; a Keras layer is built, and has its cell": {
         "torch": ["_in_force", "_require_floats"],
-        "tf": ["_build", "_built_with", "_cells", "_names", "_require_known", "_run"],
+        "tf": ["_build", "_built_with", "_cells", "_names", "_require_known", "_run", "_values"],
+    },
+    "PyTorch has no layer that runs a cell, and names all modules; Keras's are walked, and an activation may be one of them": {
+        "torch": ["_parts", "_steps"],
+        "tf": ["_activation", "_walk", "sublayers"],
     },
 }
 

@@ -12,7 +12,7 @@ from rnn_common import exchange
 from rnn_common.cli import needs, terminal
 from rnn_common.cli.terminal import bad_input, fail, printing
 from rnn_common.exchange import convert as conversion
-from rnn_common.exchange.proof import ProofFailed
+from rnn_common.exchange.proof import Proof, ProofFailed
 
 
 @terminal.command
@@ -24,6 +24,12 @@ def convert(
     only: Annotated[
         str, typer.Option(help="What the names of the wanted layers begin with; `inspect` names them.")
     ] = "",
+    states: Annotated[
+        bool, typer.Option("--states", help="Of .onnx: initial and final states as inputs and outputs, h_0 and h_n.")
+    ] = False,
+    lengths: Annotated[
+        bool, typer.Option("--lengths", help="Of .onnx: how many steps each sequence has as an input, lengths.")
+    ] = False,
 ) -> None:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
@@ -36,11 +42,20 @@ def convert(
         if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
             needs.framework(name, choice=False)
         try:
-            proofs = conversion.convert(source, target, only)
+            proofs = conversion.convert(source, target, only, states=states, lengths=lengths)
         except ProofFailed as error:
             fail(error, 1)
     with printing() as console:
         for each in proofs:
-            said = f"{each.name}, run by {each.by}, is {each.deviation:.1e} from the equations, bound {each.bound:.1e}: holds"
-            console.print(escape(said), highlight=False)
+            console.print(escape(said(each)), highlight=False)
         console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)
+
+
+def said(proof: Proof) -> str:
+    """A proof that holds, in a line."""
+    if not proof.run:
+        unsaid = f"; what such a file does not say: {proof.unsaid}" * bool(proof.unsaid)
+        return f"{proof.name}: its weights, read again, are bit for bit what was found: holds{unsaid}"
+    return (
+        f"{proof.name}, run by {proof.by}, is {proof.deviation:.1e} from the equations, bound {proof.bound:.1e}: holds"
+    )

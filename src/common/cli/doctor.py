@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from rnn_common import exchange
+from rnn_common import exchange, twins
 from rnn_common.cli import terminal
 from rnn_common.cli.terminal import bad_input, deliver
 from rnn_common.doctor.diagnosis import prepare
@@ -74,10 +75,17 @@ def _model(given: str) -> Any:
     path, colon, name = given.rpartition(":")
     if not colon or not path.endswith(".py"):
         return given
+    _quietly_started(Path(path))
     module = run_file("model", Path(path))
     if not hasattr(module, name):
         raise ValueError(f"model should be a name in {path}, got {name}")
     return getattr(module, name)
+
+
+def _quietly_started(path: Path) -> None:
+    """Import TensorFlow before a file that does, without what it writes at its start."""
+    if path.is_file() and re.search(rb"\b(tensorflow|keras|rnn_tf)\b", path.read_bytes()) and "tf" in twins.installed():
+        twins.get("tf")
 
 
 def _array(argument: str, path: Path | None) -> Any:

@@ -22,13 +22,14 @@ from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, rounding,
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_configuration import sequences_fault
-from rnn_common.doctor.report import Cause, Equations, Proof, Report, Verdict
+from rnn_common.doctor.report import Cause, Equations, First, Proof, Report, Verdict
 from rnn_common.doctor.search import Result, search, sorted_by_sight
 from rnn_common.doctor.sides import Side, side
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Layer, Recurrent
 
 SECONDS = 30.0
+FRAMEWORKS = {"torch": "PyTorch", "tf": "Keras"}
 UNKNOWN_BOUND = 1e-5  # where neither side says what it is
 REACH = 0.1  # where rounding alone may set two equal ones further apart, how far they are says nothing
 
@@ -74,6 +75,7 @@ def prepare(
     """What can be wrong with what is asked for is found here, before the work; see `diagnose`."""
     sides = side(a, "a", layer_a), side(b, "b", layer_b)
     calls = probe.calls(*sides, x, lengths)
+    sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
     for each in sides:
         _try(each, calls)
     return Diagnosis(*sides, calls, time.monotonic() + seconds)
@@ -252,13 +254,36 @@ class Diagnosis:
         elif declared:
             (known,) = declared
             explained &= self._searched("ab".replace(known, ""), known)
-        first = first_difference(self.a, self.b, self.calls, self.seen_by, base.bound)
+        first = self._first(base.bound)
+        self._said_of_files()
         verdict: Verdict = "unexplained"
         if strange:
             verdict = "different weights"
         elif explained and self.causes:
             verdict = "random" if random else "explained"
         return replace(base, verdict=verdict, first=first, proof=self._proof(suspects, declared))
+
+    def _first(self, bound: float) -> First | None:
+        """Where they first differ: by what they are declared to be, else by what each layer of a network gave."""
+        first = first_difference(self.a, self.b, self.calls, self.seen_by, bound)
+        if not self._several() or (first and first.layer):
+            return first
+        mine, theirs = (network.steps(each, self.calls[0]) for each in (self.a, self.b))
+        place = network.first_apart(mine, theirs, bound)
+        if place is None:
+            return first
+        return First(network.layers(mine)[place].name, "", first.step if first else None, {})
+
+    def _several(self) -> bool:
+        """Whether both are known, and networks."""
+        known = bool(self.a.layers and self.b.layers)
+        return known and (len(self.a.layers) > 1 or self._is_network("a") or self._is_network("b"))
+
+    def _said_of_files(self) -> None:
+        """What was assumed of a layer that its file does not say."""
+        for name in "ab":
+            notes = [note for layer in getattr(self, name).layers for note in getattr(layer, "notes", ())]
+            self.notes += [f"{name}: {note}" for note in dict.fromkeys(notes)]
 
     def _is_network(self, name: str) -> bool:
         return getattr(self, name).steps is not None
@@ -343,7 +368,7 @@ class Diagnosis:
     def _declared_otherwise(self) -> tuple[bool, bool, list[At]]:
         """Whether the layers can be compared, whether weights are strange, and the faults that make b's layers of a's."""
         mine, theirs, known = self.a.layers, self.b.layers, True
-        if len(mine) > 1 or len(theirs) > 1 or self._is_network("a") or self._is_network("b"):
+        if self._several():
             known, mine, theirs = self._linked_otherwise()
             mine, theirs = (tuple(map(_whatever_handed_on, each)) for each in (mine, theirs))
         if [type(each) for each in mine] != [type(each) for each in theirs]:
@@ -416,7 +441,7 @@ class Diagnosis:
             except ValueError:  # which no layer of that framework computes
                 return None
             deviations.append(apart(Seen(made), seen((layer,), call)))
-        return Proof(f"Made so in {twins.TITLES[self.b.framework]}", max(deviations))
+        return Proof(f"Made so in {FRAMEWORKS[self.b.framework]}", max(deviations))
 
     def _cause(
         self,
@@ -438,7 +463,7 @@ class Diagnosis:
     def _finished(self, report: Report) -> Report:
         return replace(
             report,
-            causes=tuple(self.causes),
+            causes=tuple(_once(self.causes)),
             nearest=tuple(self.nearest),
             tried=self.tried,
             whole=self.whole,
@@ -469,6 +494,14 @@ class Diagnosis:
         if unknown:
             said.append(f"perhaps {unknown} more faults of the catalogue: the time ended before it was known of them")
         return tuple(said)
+
+
+def _once(causes: Sequence[Cause]) -> list[Cause]:
+    """A cause that several layers have once, with the names of all."""
+    named: dict[Cause, list[str]] = {}
+    for each in causes:
+        named.setdefault(replace(each, layer=""), []).append(each.layer)
+    return [replace(each, layer=" and ".join(filter(None, layers))) for each, layers in named.items()]
 
 
 def _some(names: Sequence[str]) -> str:

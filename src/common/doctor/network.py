@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rnn_common.parity.contract import deviation
 
 # What goes on is the same to the rounding of float32, which other sums are off by.
 SAME = 1e-5
-SOMETHING_ELSE = "something else"
+LAST, EVERY, SOMETHING_ELSE = "the last output", "every output", "something else"
 
 
 def steps(side: Side, call: Call) -> list[Step]:
@@ -40,7 +41,7 @@ def links(found: Sequence[Step], outputs: Array) -> list[str]:
     said = []
     nexts = [*(step.call.x for step in found[1:]), outputs]
     for step, given in zip(found, nexts, strict=True):
-        said += ["every output"] * (len(step.side.layers) - 1)
+        said += [EVERY] * (len(step.side.layers) - 1)
         said.append(_link(step, given))
     return said
 
@@ -62,16 +63,16 @@ def _ways(layer: Layer, y: Array) -> dict[str, Callable[[Array], Array]]:
     }
     functions["log softmax of the output"] = lambda y: np.log(FUNCTIONS["softmax"](y, 0.0, 0.0))
     if y.ndim == 2 or not isinstance(layer, Recurrent):
-        whole = "the last output" if isinstance(layer, Recurrent) else "every output"
+        whole = LAST if isinstance(layer, Recurrent) else EVERY
         return {whole: lambda y: y, **functions, **(_of_time("the output ") if y.ndim == 3 else {})}
     last: dict[str, Callable[[Array], Array]] = {}
     if len(layer.directions) == 2 and layer.merge == "concat":
         half = layer.hidden_size
-        last["the last output"] = lambda y: np.concatenate([y[:, -1, :half], y[:, 0, half:]], -1)
+        last[LAST] = lambda y: np.concatenate([y[:, -1, :half], y[:, 0, half:]], -1)
         last["outputs[:, -1], the backward half's first step"] = lambda y: y[:, -1]
     else:
-        last["the last output"] = lambda y: y[:, 0 if layer.backwards and not layer.flipped else -1]
-    return {"every output": lambda y: y, **last, **_of_time("the outputs "), **functions}
+        last[LAST] = lambda y: y[:, 0 if layer.backwards and not layer.flipped else -1]
+    return {EVERY: lambda y: y, **last, **_of_time("the outputs "), **functions}
 
 
 def _of_time(what: str) -> dict[str, Callable[[Array], Array]]:
@@ -86,6 +87,22 @@ def _of_time(what: str) -> dict[str, Callable[[Array], Array]]:
         f"{what}with time and features in one": lambda y: y.reshape(len(y), -1),
         f"{what}viewed as (time, batch, …)": lambda y: y.reshape(y.shape[1], y.shape[0], -1),
     }
+
+
+def completed(side: Side, other: Side, call: Call) -> Side:
+    """A side whose layers do not say what they hand on, as weights alone do not, with what the other's do in their places."""
+    unsaid = [isinstance(each, Recurrent) and each.returns_sequences is None for each in side.layers]
+    if not any(unsaid) or [type(each) for each in side.layers] != [type(each) for each in other.layers]:
+        return side
+    try:
+        found = links(steps(other, call), other.run(call).outputs)
+    except Exception:  # whatever a model of the user's own raises; it is said where it is run
+        return side
+    said = tuple(
+        replace(layer, returns_sequences=link != LAST) if each and isinstance(layer, Recurrent) else layer
+        for layer, each, link in zip(side.layers, unsaid, found, strict=True)
+    )
+    return of_description(said, side.name, side.origin)
 
 
 def first_apart(a: Sequence[Step], b: Sequence[Step], bound: float) -> int | None:

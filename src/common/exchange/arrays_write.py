@@ -31,10 +31,8 @@ def state_dict(layers: Sequence[Layer]) -> dict[str, Array]:
 
 
 def _arrays(layer: Layer) -> dict[str, Array]:
-    if isinstance(layer, Embedding):
-        return {f"{layer.name}.weight": layer.E}
-    if isinstance(layer, Dense):
-        return {f"{layer.name}.weight": layer.W} | ({} if layer.b is None else {f"{layer.name}.bias": layer.b})
+    if isinstance(layer, Embedding | Dense):
+        return matrices(layer)
     if not isinstance(layer, Recurrent):
         return {}
     if what := _unsaid(layer):
@@ -47,6 +45,13 @@ def _arrays(layer: Layer) -> dict[str, Array]:
     for direction, suffix in zip(layer.directions, ("", "_reverse"), strict=False):
         state |= pack_torch(layer.cell, direction.weights, f"_l{number}{suffix}")
     return {f"{name}.{key}": array for key, array in state.items()}
+
+
+def matrices(layer: Embedding | Dense) -> dict[str, Array]:
+    """The arrays of a layer that is not recurrent."""
+    if isinstance(layer, Embedding):
+        return {f"{layer.name}.weight": layer.E}
+    return {f"{layer.name}.weight": layer.W} | ({} if layer.b is None else {f"{layer.name}.bias": layer.b})
 
 
 def _unsaid(layer: Recurrent) -> str:

@@ -48,7 +48,7 @@ def find(contents: Contents) -> list[Layer]:
     following = dict(zip(contents.arrays, [*contents.arrays][1:], strict=False))
     for name, array in list(rest.items()):
         if _is_table(name, array, readers.get(following.get(name, ""))):
-            take([Embedding(_stem(name), array, arrays=(name,))])
+            take([Embedding(_stem(name), array, masks=None, arrays=(name,))])
     for foreign in list(_foreign(rest)):
         take([foreign])
     return [layer for _, layer in sorted(found, key=lambda each: each[0])]
@@ -77,7 +77,7 @@ def _dense(arrays: Mapping[str, Array]) -> Iterator[Dense]:
         bias = f"{match['stem']}bias" if match["stem"] is not None else f"{match['short']}b"
         b = arrays.get(bias)
         if b is not None and b.shape == W.shape[:1] and b.dtype == W.dtype:
-            yield Dense(_stem(name), W, b, arrays=(name, bias))
+            yield Dense(_stem(name), W, b, arrays=(name, bias), said=False)
 
 
 def _is_table(name: str, array: Array, reader: Recurrent | None) -> bool:

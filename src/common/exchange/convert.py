@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rnn_common import exchange, twins
-from rnn_common.exchange import arrays_write, onnx_write, proof
-from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Found
+from rnn_common.exchange import arrays_file, arrays_write, by_torch_names, onnx_write, proof, pytorch_file
+from rnn_common.exchange.contents import Array, Contents
+from rnn_common.exchange.description import LINEAR, Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange.forward import run_layer
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
 from rnn_common.packages import optional
+from rnn_common.twins import page
 
 
-def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
+def convert(source: Path, target: Path, only: str = "", *, states: bool = False, lengths: bool = False) -> list[Proof]:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
     What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
@@ -32,6 +31,8 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         source: ends with one of `exchange.SUFFIXES`.
         target: ends with one of `TARGETS`.
         only: what the names of the layers that are wanted begin with. Default all.
+        states: initial and final states are inputs and outputs of an `.onnx` file, see `onnx_write.write`. Default False: zeros.
+        lengths: how many steps each sequence has is an input of it. Default False: every sequence fills the time axis.
 
     Raises:
         NotUnderstood, ValueError: the source is not understood, or the target cannot express it; says what and what would work.
@@ -40,6 +41,12 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         OSError: a file cannot be read or written.
     """
     kind = kind_of(target)
+    inputs = [name for name, wanted in (("states", states), ("lengths", lengths)) if wanted]
+    if inputs and kind != ".onnx":
+        raise ValueError(
+            f"{inputs[0]} should be asked for with an .onnx file alone, got {target.name}: the layers of Keras and PyTorch "
+            "take them whenever they are called"
+        )
     check_writable(target)
     found = exchange.read(source)
     found = found.only(only) if only else found
@@ -49,12 +56,12 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         )
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".rnn-parity-") as folder:
         written = Path(folder) / f"written{kind}"
-        proofs = TARGETS[kind](found, written)
+        proofs = TARGETS[kind](found, written, **dict.fromkeys(inputs, True))
         if failed := [each for each in proofs if not each.holds]:
             worst = max(failed, key=lambda each: each.deviation)
             raise ProofFailed(
-                f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
-                f"off, bound {worst.bound:.1e}; nothing was written"
+                f"{target.name} should compute what {source.name} does, but {worst.name}, by {worst.by}, is "
+                f"{worst.deviation:.1e} off, bound {worst.bound:.1e}; nothing was written"
             )
         os.replace(written, target.resolve())  # of a link what it points to
     return proofs
@@ -77,24 +84,42 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
     def write(found: Found, path: Path) -> list[Proof]:
         path.write_bytes(content(arrays_write.state_dict(found.layers)))
-        return _of_arrays(found, path)
+        return _of_arrays(found, arrays_file.read(path))
 
     return write
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
     page("torch").save(arrays_write.state_dict(found.layers), path)
-    return _of_arrays(found, path)
+    return _of_arrays(found, pytorch_file.read(path))
 
 
-def _of_arrays(found: Found, path: Path) -> list[Proof]:
-    """Every recurrent layer, read again and run by PyTorch."""
-    again = exchange.read(path).recurrent
+def _of_arrays(found: Found, contents: Contents) -> list[Proof]:
+    """Every recurrent layer, read again and run by PyTorch; the weights of the others, for what stands behind them is unsaid."""
+    read = by_torch_names.find(contents)
+    again = [each for each in read if isinstance(each, Recurrent)]
     layers = [replace(each, returns_sequences=None) for each in found.recurrent]  # which arrays do not say
-    if "torch" not in twins.installed():
-        return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
-    torch = page("torch")
-    return proof.of_layers(layers, "PyTorch", lambda n, x: torch.run(torch.built(again[n]), x))
+    by, run = "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs
+    if "torch" in twins.installed():
+        torch = page("torch")
+        by, run = proof.BY["torch"], lambda n, x: torch.run(torch.built(again[n]), x)
+    kinds = {each.name: type(each) for each in read}
+    others = [each for each in found.ours if not isinstance(each, Recurrent)]
+    return proof.of_layers(layers, by, run) + [
+        proof.of_weights(each.name, arrays_write.matrices(each), contents.arrays, _unsaid(each, kinds.get(each.name)))
+        for each in others
+    ]
+
+
+def _unsaid(layer: Embedding | Dense, read: type[Layer] | None) -> str:
+    """What of a layer arrays do not say: `read` is what they are taken for."""
+    kind = "an embedding" if isinstance(layer, Embedding) else "a dense layer"
+    words = [] if isinstance(layer, read or ()) else [f"that it is {kind}"]
+    if isinstance(layer, Dense) and layer.activation != LINEAR:
+        words.append(f"its activation, {layer.activation}")
+    if isinstance(layer, Embedding) and layer.masks:
+        words.append("that symbol 0 is padding")
+    return " and ".join(words)
 
 
 def _to_keras(found: Found, path: Path) -> list[Proof]:
@@ -102,15 +127,20 @@ def _to_keras(found: Found, path: Path) -> list[Proof]:
     model = tf.model(network, package=tf.keras.layers)
     tf.save(model, path)
     opened = tf.opened(path, model)
-    return proof.of_network(network, "Keras", lambda x: tf.run(opened, x))
+    return proof.of_network(network, proof.BY["tf"], lambda x: tf.run(opened, x))
 
 
-def _to_onnx(found: Found, path: Path) -> list[Proof]:
+def _to_onnx(found: Found, path: Path, **inputs: bool) -> list[Proof]:
     network = _network(found, path)
     runtime = optional("onnxruntime", "the proof of an ONNX file needs", extra="bench")
-    onnx_write.write(network.ours, path)
+    onnx_write.write(network.ours, path, **inputs)
     session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return proof.of_network(network, "ONNX Runtime", lambda x: session.run(None, {"x": x})[0])
+    names = [each.name for each in session.get_outputs()]
+
+    def run(given: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(given)), strict=True))
+
+    return proof.of_graph(network, "ONNX Runtime", run, **inputs)
 
 
 def _network(found: Found, path: Path) -> Found:
@@ -126,14 +156,9 @@ def _network(found: Found, path: Path) -> Found:
     raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
 
 
-def page(name: str) -> Any:
-    """A twin's page on files."""
-    return importlib.import_module(f"{twins.get(name).package}.exchange")
-
-
 # What writes each kind of file, and which framework that needs.
 FRAMEWORKS = {".weights.h5": "tf", ".keras": "tf", ".pt": "torch"}
-TARGETS: dict[str, Callable[[Found, Path], list[Proof]]] = {
+TARGETS: dict[str, Callable[..., list[Proof]]] = {
     ".weights.h5": _to_keras,
     ".keras": _to_keras,
     ".pt": _to_pt,

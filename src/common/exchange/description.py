@@ -145,13 +145,13 @@ class Embedding:
     Attributes:
         name: of the layer in the file.
         E: `(symbols, width)`.
-        masks: whether symbol 0 is padding, whose steps are skipped. Default False.
+        masks: whether symbol 0 is padding, whose steps are skipped; None where the file does not say. Default False.
         arrays: the names of the arrays that it was read from.
     """
 
     name: str
     E: Array
-    masks: bool = False
+    masks: bool | None = False
     arrays: tuple[str, ...] = ()
 
 
@@ -165,6 +165,7 @@ class Dense:
         b: `(outputs,)`, or None.
         activation: default the identity.
         arrays: the names of the arrays that it was read from.
+        said: whether the file says the activation; where it does not the identity is taken. Default True.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Dense:
     b: Array | None
     activation: Activation = LINEAR
     arrays: tuple[str, ...] = ()
+    said: bool = True
 
 
 @dataclass(frozen=True)

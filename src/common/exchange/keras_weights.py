@@ -40,10 +40,10 @@ def _layer(name: str, group: str, names: tuple[str, ...], contents: Contents, ag
     kind = group.rpartition("/")[2]
     matrix = bool(arrays) and arrays[0].ndim == 2 and all(array.dtype.kind == "f" for array in arrays)
     if matrix and len(arrays) == 1 and (TABLE.search(names[0]) or kind.startswith("embedding")):
-        return Embedding(name, arrays[0], arrays=names)
+        return Embedding(name, arrays[0], masks=None, arrays=names)
     dense = (OLD_KERNEL if age.version < (2,) else KERNEL).search(names[0]) or re.match(r"dense|time_distributed", kind)
     if matrix and dense and [array.shape for array in arrays[1:]] in ([], [arrays[0].shape[1:]]):
-        return Dense(name, arrays[0].T, arrays[1] if len(arrays) == 2 else None, arrays=names)
+        return Dense(name, arrays[0].T, arrays[1] if len(arrays) == 2 else None, arrays=names, said=False)
     shapes = " and ".join(str(array.shape) for array in arrays[:4]) + ("…" if len(arrays) > 4 else "")
     return Foreign(name, f"arrays of {shapes}", arrays=names)
 

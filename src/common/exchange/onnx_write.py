@@ -250,7 +250,7 @@ def _check_fits(layer: Written, size: int, *, steps: bool, first: bool, lengths:
             raise ValueError(f"the embedding {name} should be the first of the layers, which reads symbols")
         if layer.masks and not lengths:
             raise ValueError(
-                f"{name} skips symbol 0: write it with lengths=True, and give the lengths; padding is behind"
+                f"{name} skips symbol 0: write it with lengths=True (--lengths), and give them; padding is behind"
             )
         return
     if _input_size(layer) != size:
@@ -267,6 +267,8 @@ def _check_fits(layer: Written, size: int, *, steps: bool, first: bool, lengths:
     if not steps:
         raise ValueError(f"{name} should be given every step's output, got the last alone of the layer before it")
     if layer.masks and not lengths:
-        raise ValueError(f"{name} can skip steps: write it with lengths=True, and give the lengths; padding is behind")
+        raise ValueError(
+            f"{name} can skip steps: write it with lengths=True (--lengths), and give them; padding is behind"
+        )
     if layer.flipped and lengths and layer.returns_sequences is not False:
         raise ValueError(f"{name} gives its outputs in the order in which they ran: write it with lengths=False")

@@ -6,23 +6,28 @@ amplify rounding a hundredfold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Dense, Embedding, Found, Recurrent
-from rnn_common.exchange.forward import run_chain
+from rnn_common.exchange.description import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange.forward import Ran, run_chain, run_layer
 from rnn_common.parity.contract import deviation
 
 Run = Callable[[Array], Array]
 
 BATCH, TIME, LARGEST = 3, 7, 3.0  # unlike each other and, mostly, unlike sizes; inputs that bend the activations
+LENGTHS = (TIME, TIME // 2 + 1, 2)  # of a probe's sequences, where they have several
 FACTOR = 8.0  # how many times as far as the equations in float32 another order of sums may be
 UNIT = float(np.finfo(np.float32).eps)
+BY = {"torch": "PyTorch", "tf": "Keras"}  # who runs a twin's layers
+# Of what rounds coarser than float32: TF32 is what a GPU may multiply float32 in.
+UNITS = {"float16": 2.0**-10, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class Proof(NamedTuple):
@@ -33,12 +38,17 @@ class Proof(NamedTuple):
         by: who ran it.
         deviation: max|a − b| / max|b| from the equations in float64.
         bound: how far it may be.
+        run: whether it was run; if not its weights are compared with what was found, and the deviation is that of a weight.
+            Default True.
+        unsaid: what of it the file cannot hold, in words. Default empty.
     """
 
     name: str
     by: str
     deviation: float
     bound: float
+    run: bool = True
+    unsaid: str = ""
 
     @property
     def holds(self) -> bool:
@@ -50,7 +60,9 @@ class ProofFailed(Exception):
     """What was written does not compute what was read; nothing was left behind."""
 
 
-def prove(name: str, by: str, expected: Callable[[Any], Array], got: Array, scale: float = 0.0) -> Proof:
+def prove(
+    name: str, by: str, expected: Callable[[Any], Array], got: Array, scale: float = 0.0, dtype: str = "float32"
+) -> Proof:
     """Hold what came of a probe against the equations.
 
     Args:
@@ -58,18 +70,141 @@ def prove(name: str, by: str, expected: Callable[[Any], Array], got: Array, scal
         expected: the equations on that probe, in the arithmetic of the dtype that it is given.
         got: what came.
         scale: the least that counts as the largest output. Default 0.
+        dtype: in which it was computed: a coarser one than float32 may be as much farther as it is coarser. Default `"float32"`.
     """
     exact = expected(np.float64)
     rounding = deviation(expected(np.float32).astype(np.float64), exact, scale)
-    return Proof(name, by, deviation(got.astype(np.float64), exact, scale), FACTOR * rounding + 4 * UNIT)
+    bound = (FACTOR * rounding + 4 * UNIT) * UNITS.get(dtype, UNIT) / UNIT
+    return Proof(name, by, deviation(got.astype(np.float64), exact, scale), bound)
 
 
 def of_network(found: Found, by: str, run: Run) -> list[Proof]:
     """That a whole network computes what was found."""
-    x, last = probe(found.ours[0]), found.ours[-1]
-    # What is right of numbers from 0 to 1 is not their logarithm: ONNX Runtime's σ is 1e-8 off, however small it is.
-    scale = 1.0 if isinstance(last, Dense) and last.activation.name in ("sigmoid", "hard_sigmoid", "softmax") else 0.0
-    return [prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale)]
+    x = probe(found.ours[0])
+    return [
+        prove(found.path.name, by, lambda dtype: run_chain(found.layers, x, dtype=dtype), run(x), scale(found.ours[-1]))
+    ]
+
+
+def of_weights(name: str, expected: Mapping[str, Array], got: Mapping[str, Array], unsaid: str = "") -> Proof:
+    """That a layer's weights are bit for bit what was found, in the dtype in which they are written.
+
+    Args:
+        name, unsaid: see `Proof`.
+        expected: what was found, by the names of the file's arrays.
+        got: all that the file holds.
+    """
+    off = max(_off(array, got.get(key)) for key, array in expected.items())
+    return Proof(name, "its weights read again", off, 0.0, run=False, unsaid=unsaid)
+
+
+def _off(expected: Array, got: Array | None) -> float:
+    """How far one array is from another, infinitely so where they are not to be compared; 0 only of the same bits."""
+    if got is None or got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
+        return np.inf
+    rounded = expected.astype(got.dtype)
+    if np.ascontiguousarray(rounded).tobytes() == np.ascontiguousarray(got).tobytes():
+        return 0.0
+    far = deviation(got.astype(np.float64), rounded.astype(np.float64))
+    return far if far > 0 else np.inf  # NaN, or −0 for 0
+
+
+def of_graph(
+    found: Found,
+    by: str,
+    run: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    *,
+    states: bool = False,
+    lengths: bool = False,
+) -> list[Proof]:
+    """The same of a network with inputs and outputs by the names of `onnx_write.write`, and of every output of it.
+
+    Args:
+        found: what was written.
+        by: see `Proof`.
+        run: what gives its outputs.
+        states: from initial states that are not zero. Default False.
+        lengths: of sequences of several lengths. Default False.
+    """
+    given = {"x": probe(found.ours[0])}
+    if lengths:
+        given["lengths"] = np.array(LENGTHS, np.int32)
+    if states:
+        given |= _initial(found.recurrent)
+
+    @cache
+    def expected(dtype: Any) -> dict[str, Array]:
+        initial = _by_layer(found.recurrent, given) if states else None
+        y, final = run_with_states(found.layers, given["x"], initial, given.get("lengths"), dtype)
+        return {"y": y} | (_stacked(found.recurrent, final) if states else {})
+
+    def proven(name: str, output: str, least: float) -> Proof:
+        return prove(name, by, lambda dtype: expected(dtype)[output], got[output], least)
+
+    got, name = run(given), found.path.name
+    of_states = [output for output in expected(np.float64) if output != "y"]
+    return [proven(name, "y", scale(found.ours[-1])), *(proven(f"{each} of {name}", each, 0.0) for each in of_states)]
+
+
+def run_with_states(
+    layers: Sequence[Layer],
+    x: Array,
+    states: Sequence[Sequence[State]] | None,
+    lengths: Array | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Array, list[tuple[State, ...]]]:
+    """`run_chain` from initial states.
+
+    Args:
+        layers, x, lengths, dtype: see `run_chain`.
+        states: of each recurrent layer, see `run_layer`. None is zeros.
+
+    Returns:
+        The outputs, and of each recurrent layer the final state of its directions.
+    """
+    final: list[tuple[State, ...]] = []
+
+    def run(layer: Recurrent, x: Array, lengths: Array | None, dtype: DTypeLike) -> Ran:
+        ran = run_layer(layer, x, None if states is None else states[len(final)], lengths, dtype)
+        final.append(ran.final)
+        return ran
+
+    return run_chain(layers, x, lengths, dtype, run), final
+
+
+def _initial(layers: Sequence[Recurrent], seed: int = 1) -> dict[str, Array]:
+    """States to start from, up to 1, of all layers and directions: `h_0` and, where a layer has it, `c_0`."""
+    random = np.random.default_rng(seed)
+    given = {}
+    for part in dict.fromkeys(part for layer in layers for part in layer.cell.states):
+        count = sum(len(layer.directions) for layer in layers if part in layer.cell.states)
+        size = count, BATCH, layers[0].hidden_size
+        given[f"{part}_0"] = random.uniform(-1, 1, size).astype(np.float32)
+    return given
+
+
+def _by_layer(layers: Sequence[Recurrent], given: Mapping[str, Array]) -> list[list[State]]:
+    """The states of each layer and direction."""
+    rows = {name.removesuffix("_0"): iter(array) for name, array in given.items()}
+    return [[tuple(next(rows[part]) for part in layer.cell.states) for _ in layer.directions] for layer in layers]
+
+
+def _stacked(layers: Sequence[Recurrent], final: Sequence[Sequence[State]]) -> dict[str, Array]:
+    """The final states of all layers and directions: `h_n` and, where a layer has it, `c_n`."""
+    rows: dict[str, list[Array]] = {}
+    for layer, directions in zip(layers, final, strict=True):
+        for state in directions:
+            for part, h in zip(layer.cell.states, state, strict=True):
+                rows.setdefault(f"{part}_n", []).append(h)
+    return {name: np.stack(each) for name, each in rows.items()}
+
+
+def scale(last: Recurrent | Embedding | Dense) -> float:
+    """The least that counts as the largest output of what ends with a layer.
+
+    What is right of numbers from 0 to 1 is not their logarithm: ONNX Runtime's σ is 1e-8 off, however small it is.
+    """
+    return 1.0 if isinstance(last, Dense) and last.activation.name in ("sigmoid", "hard_sigmoid", "softmax") else 0.0
 
 
 def of_layers(layers: Sequence[Recurrent], by: str, run: Callable[[int, Array], Array]) -> list[Proof]:
