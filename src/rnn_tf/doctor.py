@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +39,20 @@ def side(model: Any, name: str) -> Side:
         _dtype(model),
         framework="tf",
         steps=lambda call: _steps(model, call),
+        untouched=lambda: _untouched(model),
         origin=type(model).__name__,
     )
+
+
+@contextmanager
+def _untouched(layer: Any) -> Iterator[None]:
+    """States that are kept from call to call, and the random numbers that come next, are put back behind it."""
+    before = [(each, np.array(each)) for each in layer.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for each, value in before:
+            each.assign(value)
 
 
 def _is_recurrent(layer: Any) -> bool:
@@ -60,6 +73,7 @@ def _of_layer(layer: Any, name: str) -> Side:
         takes_state=True,
         takes_lengths=True,
         framework="tf",
+        untouched=lambda: _untouched(layer),
         origin=type(layer).__name__,
     )
 
@@ -164,7 +178,7 @@ def made(layer: Layer) -> Callable[[Array], Array]:
 
 def _known(model: Any) -> Iterator[tuple[Any, Layer]]:
     """The embeddings, recurrent and dense layers in a network, in the order in which it has them."""
-    for each in model.layers:
+    for each in getattr(model, "layers", ()):
         if _is_recurrent(each):
             yield each, recurrent(each, each.name)
         elif isinstance(each, keras.layers.Embedding):
@@ -183,7 +197,8 @@ def _of_dense(activation: Any) -> Any:
 
 
 def _called(model: Any, call: Call) -> Tensor:
-    outputs = model(_tensor(call.x, model), mask=_mask(call))
+    given = {} if call.lengths is None else {"mask": _mask(call)}  # a call of the user's own may take none
+    outputs = model(_tensor(call.x, model), **given)
     return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -38,8 +39,23 @@ def side(module: nn.Module, name: str) -> Side:
         framework="torch",
         evaluated=lambda: side(deepcopy(module).eval(), name),
         steps=lambda call: _steps(module, call),
+        untouched=lambda: _untouched(module),
         origin=type(module).__name__,
     )
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[None]:
+    """Buffers, as of a batch norm in training, and the random numbers that come next, are put back behind it."""
+    devices = {each.device for each in (*module.parameters(), *module.buffers()) if each.is_cuda}
+    buffers = [(each, each.clone()) for each in module.buffers()]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for each, before in buffers:
+                    each.copy_(before)
 
 
 def _is_recurrent(module: Any) -> bool:
@@ -60,6 +76,7 @@ def _of_layer(module: Any, name: str) -> Side:
         takes_lengths=True,
         framework="torch",
         evaluated=lambda: side(deepcopy(module).eval(), name),
+        untouched=lambda: _untouched(module),
         origin=type(module).__name__,
     )
 

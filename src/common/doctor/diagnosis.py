@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import twins
+from rnn_common.checks import at_least
 from rnn_common.doctor import matching, network, probe
 from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
@@ -73,11 +74,15 @@ def prepare(
     seconds: float = SECONDS,
 ) -> Diagnosis:
     """What can be wrong with what is asked for is found here, before the work; see `diagnose`."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"seconds should be a number, got {type(seconds).__name__}")
+    at_least("seconds", seconds, 0)
     sides = side(a, "a", layer_a), side(b, "b", layer_b)
     calls = probe.calls(*sides, x, lengths)
-    sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
-    for each in sides:
-        _try(each, calls)
+    with sides[0].untouched(), sides[1].untouched():
+        sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
+        for each in sides:
+            _try(each, calls)
     return Diagnosis(*sides, calls, time.monotonic() + seconds)
 
 
@@ -89,7 +94,7 @@ def _try(each: Side, calls: Sequence[Call]) -> None:
     """
     for call in calls:
         try:
-            outputs = each.run(call).outputs
+            outputs = np.asarray(each.run(call).outputs)
         except Exception as error:  # whatever a model of the user's own raises
             first = str(error).strip().partition("\n")[0]
             raise ValueError(
@@ -121,8 +126,12 @@ class Diagnosis:
     chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
-        random = self._settle()
+        with self.a.untouched(), self.b.untouched():
+            return self._report()
+
+    def _report(self) -> Report:
         self.calls = [self._within_reach(call) for call in self.calls]
+        random = self._settle()
         self.seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
         equations = self._equations()
         bound = max(self._bound(call, equations) for call in self.calls)
@@ -190,9 +199,10 @@ class Diagnosis:
 
     def _reach(self, call: Call) -> float:
         """How far apart rounding may set the two; 0 where that cannot be said of layers one after the other."""
-        dtype = coarser(self.a.dtype, self.b.dtype)
+        dtypes = {self.a.dtype, self.b.dtype}
+        layers = [each.layers for each in (self.a, self.b) if each.layers]
         try:
-            return max((rounding(each.layers, call, dtype) for each in self._finer_first() if each.layers), default=0.0)
+            return max((rounding(each, call, dtype) for each in layers for dtype in dtypes), default=0.0)
         except ValueError:
             return 0.0
 
