@@ -127,7 +127,7 @@ def _of_keras(pair: Pair, side: str, dtype: str) -> Any:
 
 
 def fill(layer: Any, pair: Pair, random: np.random.Generator) -> None:
-    """Every weight drawn: normal, of a spread that keeps a state of order one, times the scale; at most 7.7, as in trained nets."""
+    """Every weight drawn: of a spread that keeps a state of order one, times the scale, at most 7.7, as in trained nets."""
     weights = layer.parameters() if isinstance(layer, nn.Module) else layer.trainable_variables
     for each in weights:
         shape = tuple(each.shape)

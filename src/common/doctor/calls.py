@@ -95,10 +95,8 @@ def apart(a: Seen, b: Seen, lengths: Array | None = None) -> float:
     return max(deviation(first[name], second[name]) for name in names)
 
 
-# How many bits the significand of a number has, and how large it can be.
+# How many bits the significand of a number has, and so the distance from 1 to the next number.
 BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
-LARGEST = {"float16": float(np.finfo(np.float16).max)}  # beside float32, which overflows by itself
-# The distance from 1 to the next number.
 UNITS = {dtype: 2.0 ** (1 - bits) for dtype, bits in BITS.items()}
 
 
@@ -107,12 +105,11 @@ def coarser(*dtypes: str) -> str:
 
 
 def rounded(array: Array, dtype: str) -> Array:
-    """To the nearest number of that dtype, infinite beyond its largest; integers as they are."""
+    """To the nearest number of as many bits as that dtype's; integers as they are."""
     if not np.issubdtype(array.dtype, np.floating):
         return array
     significand, exponent = np.frexp(array.astype(np.float64))
-    nearest = np.ldexp(np.rint(np.ldexp(significand, BITS[dtype])), exponent - BITS[dtype])
-    return np.where(np.abs(nearest) > LARGEST.get(dtype, np.inf), np.copysign(np.inf, nearest), nearest)
+    return np.ldexp(np.rint(np.ldexp(significand, BITS[dtype])), exponent - BITS[dtype])
 
 
 def _layer_in(layer: Layer, dtype: str) -> Layer:
@@ -136,21 +133,18 @@ def _call_in(call: Call, dtype: str) -> Call:
     return call._replace(x=rounded(call.x, dtype), state=state)
 
 
-def _seen_in(given: Seen, dtype: str) -> Seen:
-    final = given.final and tuple(tuple(rounded(h, dtype) for h in each) for each in given.final)
-    return Seen(rounded(given.outputs, dtype), final)
-
-
 def rounding(
     layers: Sequence[Layer], call: Call, dtype: str = "float32", runs: Mapping[int, Run] | None = None
 ) -> float:
     """How far a right run in that dtype may be from one in float64, measured on these very layers.
 
     That is as far as they are with weights, input and state rounded to the dtype, and then `FACTOR` times as far as the equations
-    in float32 are, in proportion to the dtype's unit, and a few units. Infinite where the dtype overflows.
+    in it are, and a few units; those are run in float32, in proportion to the dtype's unit, and in float16, which overflows
+    early, itself. Infinite where they overflow.
     """
     exact = seen(layers, call, np.float64, runs)
     made, given = [_layer_in(each, dtype) for each in layers], _call_in(call, dtype)
-    coarse, single = (seen(made, given, each, runs) for each in (np.float64, np.float32))
-    of_sums = apart(single, coarse, call.lengths) * UNITS[dtype] / UNITS["float32"]
-    return apart(_seen_in(coarse, dtype), exact, call.lengths) + FACTOR * of_sums + FEW_UNITS * UNITS[dtype]
+    arithmetic = "float16" if dtype == "float16" else "float32"
+    coarse, single = (seen(made, given, each, runs) for each in ("float64", arithmetic))
+    of_sums = apart(single, coarse, call.lengths) * UNITS[dtype] / UNITS[arithmetic]
+    return apart(coarse, exact, call.lengths) + FACTOR * of_sums + FEW_UNITS * UNITS[dtype]

@@ -32,7 +32,7 @@ from rnn_common.exchange.description import Layer, Recurrent
 SECONDS = 30.0
 FRAMEWORKS = {"torch": "PyTorch", "tf": "Keras"}
 UNKNOWN_BOUND = 1e-5  # where neither side says what it is
-REACH = 0.1  # where rounding alone may set two equal ones further apart, how far they are says nothing
+REACH = 0.5  # where rounding alone may set two equal ones further apart, how far they are says nothing
 
 
 def diagnose(
@@ -96,7 +96,7 @@ def _try(each: Side, calls: Sequence[Call]) -> None:
         try:
             outputs = np.asarray(each.run(call).outputs)
         except Exception as error:  # whatever a model of the user's own raises
-            first = str(error).strip().partition("\n")[0]
+            first = " ".join(list(filter(None, str(error).split("\n")))[:2])  # Keras says first where, and then what
             raise ValueError(
                 f"x should be what {each.name} takes, got {call.x.dtype} {call.x.shape}: {type(error).__name__}: {first}"
             ) from error
@@ -483,19 +483,18 @@ class Diagnosis:
 
     def _blind(self) -> tuple[str, ...]:
         """What no call could have shown, by what it is about."""
-        layers = self.a.layers or self.b.layers
         shown: set[tuple[str, str]] = set()
         blind: dict[tuple[str, str], set[str]] = {}
         names: set[str] = set()
         unknown = 0
-        for call in self.calls if layers else ():
+        for layers, call, in_words in self._looked_at():
             seen_, unseen, untried = sorted_by_sight(layers, call, end=self.end)
-            names |= {_in_layer(layers, each) for each in (*seen_, *untried)}
+            names |= {in_words(layers, each) for each in (*seen_, *untried)}
             unknown = max(unknown, len(untried))
             shown |= {(each.fault.group, layers[each.place].name) for each in seen_}
             for each in unseen:
                 group = blind.setdefault((each.fault.group, layers[each.place].name), set())
-                group.add(_in_layer(layers, each))
+                group.add(in_words(layers, each))
         said = [
             f"{group}: {_some(hidden)}" + ("" if (group, name) in shown else " (nothing about them)")
             for (group, name), each in sorted(blind.items())
@@ -504,6 +503,17 @@ class Diagnosis:
         if unknown:
             said.append(f"perhaps {unknown} more faults of the catalogue: the time ended before it was known of them")
         return tuple(said)
+
+    def _looked_at(self) -> Iterator[tuple[Sequence[Layer], Call, Callable[[Sequence[Layer], At], str]]]:
+        """Layers, what they were given, and how a fault of theirs is called: of a network that is no chain each by itself."""
+        whose = next((each for each in (self.a, self.b) if each.layers), None)
+        if whose is None:
+            return
+        if whose.name in self.chains:
+            yield from ((whose.layers, call, _in_layer) for call in self.calls)
+            return
+        for step in network.steps(whose, self.calls[0]):
+            yield step.side.layers, step.call, _in_named_layer
 
 
 def _once(causes: Sequence[Cause]) -> list[Cause]:
@@ -518,6 +528,10 @@ def _some(names: Sequence[str]) -> str:
     """A few of them, and how many more."""
     few = "; ".join(names[:3])
     return few + (f"; {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _in_named_layer(layers: Sequence[Layer], at: At) -> str:
+    return f"{at.fault.name}, in {layers[at.place].name}"
 
 
 def _in_layer(layers: Sequence[Layer], at: At) -> str:

@@ -69,8 +69,19 @@ def _checked(x: Array, a: Side, b: Side) -> Array:
     if not np.isfinite(x).all():
         raise ValueError("x should be finite, got NaN or infinity")
     for each in (a, b):
-        first = each.layers[0] if each.layers and each.steps is None else None
-        if isinstance(first, Recurrent):
+        first = each.layers[0] if each.layers else None
+        if isinstance(first, Embedding):
+            if x.dtype.kind not in "iu":
+                raise TypeError(f"x should hold symbols, which are integers, for {each.name}, got {x.dtype}")
+            if x.min() < 0 or x.max() >= len(first.E):
+                raise ValueError(
+                    f"x should hold symbols from 0 to {len(first.E) - 1} for {each.name}, got {x.min()} to {x.max()}"
+                )
+            if first.masks and not (x != 0).any(1).all():
+                raise ValueError(
+                    f"x should have other symbols than 0, which {each.name} skips, in every sequence, got one of 0 alone"
+                )
+        if isinstance(first, Recurrent) and each.steps is None:
             if x.dtype.kind != "f":
                 raise TypeError(f"x should hold floating-point numbers for {each.name}, got {x.dtype}")
             if x.ndim != 3 or x.shape[2] != first.input_size:

@@ -14,6 +14,12 @@ from rnn_common.doctor.faults import At, Suspect
 from rnn_common.exchange.description import Layer
 
 SECONDS = 20.0
+IMPOSSIBLE = (
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)  # raised by faults that cannot be together, or not in such a call
 
 
 class Tried(NamedTuple):
@@ -56,7 +62,10 @@ def sorted_by_sight(
     for n, each in enumerate(faults):
         if time.monotonic() > end:
             return shown, blind, faults[n:]
-        deviation = apart(Suspect((each,)).seen(layers, call), right, call.lengths)
+        try:
+            deviation = apart(Suspect((each,)).seen(layers, call), right, call.lengths)
+        except IMPOSSIBLE:
+            continue
         (blind if deviation <= bound else shown).append(each)
     return shown, blind, []
 
@@ -99,7 +108,7 @@ def _try(suspects: Iterator[Suspect], layers: Sequence[Layer], call: Call, targe
             break
         try:
             tried.append(Tried(suspect, apart(target, suspect.seen(layers, call), call.lengths)))
-        except (IndexError, KeyError, TypeError, ValueError):  # two that cannot be together
+        except IMPOSSIBLE:
             continue
     return sorted(tried, key=lambda each: each.deviation)
 

@@ -114,6 +114,8 @@ def _of(thing: Any, name: str, layer: str) -> Side:
         return of_file(exchange.read(thing), name, layer)
     if isinstance(thing, Found):
         return of_file(thing, name, layer)
+    if layer:
+        raise ValueError(f"layer_{name} should be given for a file, got it for {type(thing).__name__}")
     if isinstance(thing, Recurrent):
         return of_description((thing,), name)
     try:
