@@ -27,9 +27,9 @@ def side(model: Any, name: str) -> Side:
     Raises:
         ValueError: it has no recurrent layer, or no weights yet.
     """
-    if _is_recurrent(model):
+    if is_recurrent(model):
         return _of_layer(model, name)
-    found = list(_known(model))
+    found = list(known(model))
     if not any(isinstance(each, Recurrent) for _, each in found):
         raise ValueError(f"{name} should hold a recurrent layer, got {type(model).__name__}")
     return Side(
@@ -55,7 +55,7 @@ def _untouched(layer: Any) -> Iterator[None]:
             each.assign(value)
 
 
-def _is_recurrent(layer: Any) -> bool:
+def is_recurrent(layer: Any) -> bool:
     if not isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
         return False
     try:
@@ -176,10 +176,10 @@ def made(layer: Layer) -> Callable[[Array], Array]:
 # Networks
 
 
-def _known(model: Any) -> Iterator[tuple[Any, Layer]]:
+def known(model: Any) -> Iterator[tuple[Any, Layer]]:
     """The embeddings, recurrent and dense layers in a network, in the order in which it has them."""
     for each in getattr(model, "layers", ()):
-        if _is_recurrent(each):
+        if is_recurrent(each):
             yield each, recurrent(each, each.name)
         elif isinstance(each, keras.layers.Embedding):
             yield each, Embedding(each.name, _array(each.embeddings), bool(each.mask_zero))
@@ -187,7 +187,7 @@ def _known(model: Any) -> Iterator[tuple[Any, Layer]]:
             bias = _array(each.bias) if each.use_bias else None
             yield each, Dense(each.name, _array(each.kernel).T, bias, _of_dense(each.activation))
         elif isinstance(each, keras.Model):
-            yield from _known(each)
+            yield from known(each)
 
 
 def _of_dense(activation: Any) -> Any:
@@ -205,12 +205,12 @@ def _called(model: Any, call: Call) -> Tensor:
 def _steps(model: Any, call: Call) -> list[Step]:
     """What each known layer of a network was given and gave, in the order of its calls."""
     steps: list[Step] = []
-    for each, layer in _known(model):
+    for each, layer in known(model):
         each.call = _heard(each, layer, steps)
     try:
         _called(model, call)
     finally:
-        for each, _ in _known(model):
+        for each, _ in known(model):
             del each.call
     return steps
 

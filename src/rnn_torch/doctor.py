@@ -26,9 +26,9 @@ def side(module: nn.Module, name: str) -> Side:
     Raises:
         ValueError: it has no recurrent layer.
     """
-    if _is_recurrent(module):
+    if is_recurrent(module):
         return _of_layer(module, name)
-    found = list(_known(module))
+    found = list(known(module))
     if not any(isinstance(each, Recurrent) for _, layers in found for each in layers):
         raise ValueError(f"{name} should hold a recurrent layer, got {type(module).__name__}")
     return Side(
@@ -58,7 +58,7 @@ def _untouched(module: nn.Module) -> Iterator[None]:
                     each.copy_(before)
 
 
-def _is_recurrent(module: Any) -> bool:
+def is_recurrent(module: Any) -> bool:
     try:
         return bool(twin.parts(module)) and hasattr(module, "num_layers")
     except (TypeError, ValueError):
@@ -187,13 +187,19 @@ def made(layer: Layer) -> Callable[[Array], Array]:
     built: Any = exchange.built(layer)
     if isinstance(layer, Recurrent):
         built.layer.engine = "reference"
-    return lambda x: exchange.run(built, x)
+        return lambda x: exchange.run(built, x)
+
+    def given(x: Array) -> Array:
+        with torch.no_grad():
+            return _array(built(torch.from_numpy(np.ascontiguousarray(x))))
+
+    return given
 
 
 # Networks
 
 
-def _known(module: nn.Module) -> Iterator[tuple[nn.Module, tuple[Layer, ...]]]:
+def known(module: nn.Module) -> Iterator[tuple[nn.Module, tuple[Layer, ...]]]:
     """The embeddings, recurrent and dense layers in a network, in the order in which it has them."""
     inside: set[nn.Module] = set()
     for name, each in module.named_modules():
@@ -202,7 +208,7 @@ def _known(module: nn.Module) -> Iterator[tuple[nn.Module, tuple[Layer, ...]]]:
         if isinstance(each, exchange.Run):
             inside.add(each.layer)
             yield each, (_as_run(each, name),)
-        elif _is_recurrent(each):
+        elif is_recurrent(each):
             yield each, recurrent(each, name)
         elif isinstance(each, nn.Embedding):
             masks = bool(getattr(each, "masks", False))
@@ -230,7 +236,7 @@ def _steps(module: nn.Module, call: Call) -> list[Step]:
     """What each known layer of a network was given and gave, in the order of its calls."""
     steps: list[Step] = []
     hooks = []
-    for each, layers in _known(module):
+    for each, layers in known(module):
 
         def heard(layer: nn.Module, inputs: tuple[Any, ...], outputs: Any, layers: tuple[Layer, ...] = layers) -> None:
             steps.append(_step(layer, layers, inputs, outputs))
@@ -246,7 +252,7 @@ def _steps(module: nn.Module, call: Call) -> list[Step]:
 
 def _step(module: nn.Module, layers: tuple[Layer, ...], inputs: tuple[Any, ...], outputs: Any) -> Step:
     name = layers[0].name
-    if not _is_recurrent(module):
+    if not is_recurrent(module):
         alone = Side(name, lambda call: Seen(_array(_called(module, call))), layers, _dtype(module), framework="torch")
         return Step(alone, Call(inputs[0].numpy(force=True)), Seen(_array(outputs)))
     x, *state = inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from rich.console import Console
 from rnn_common import exchange, twins
 from rnn_common.cli import terminal
 from rnn_common.cli.terminal import bad_input, deliver
-from rnn_common.doctor.diagnosis import prepare
+from rnn_common.doctor.diagnosis import Diagnosis, prepare
 from rnn_common.doctor.report import Report, lines
+from rnn_common.doctor.training import Trained, diagnose_training
 from rnn_common.files import check_writable, run_file, write_json
 
 MODEL = f"A file ({', '.join(exchange.SUFFIXES)}), or a layer, model or function of your own, path/to/file.py:NAME"
@@ -38,6 +40,12 @@ def doctor(
     ] = None,
     layer_a: Annotated[str, typer.Option(help="What the names of A's wanted layers begin with.")] = "",
     layer_b: Annotated[str, typer.Option(help="What the names of B's wanted layers begin with.")] = "",
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training", help="Loss, gradients, a step: A and B are what rnn_torch.trained, rnn_tf.trained give."
+        ),
+    ] = False,
     json: Annotated[Path | None, typer.Option(parser=terminal.path, help="Write what is found there, too.")] = None,
 ) -> None:
     """Say whether two recurrent models that should be equal are, and if not, where they differ, who is wrong, and what mends it.
@@ -50,15 +58,13 @@ def doctor(
         check_writable(json)
     with bad_input():
         arrays = {name: _array(name, path) for name, path in (("input", input), ("lengths", lengths))}
-        prepared = prepare(
-            _model(a),
-            _model(b),
-            x=arrays["input"],
-            lengths=arrays["lengths"],
-            layer_a=layer_a,
-            layer_b=layer_b,
-        )
-    report = prepared.report()
+        models = [_model(each) for each in (a, b)]
+        if training:
+            work = partial(diagnose_training, _trained("a", models[0]), _trained("b", models[1]), arrays["input"])
+        else:
+            prepared = prepare(*models, x=arrays["input"], lengths=arrays["lengths"], layer_a=layer_a, layer_b=layer_b)
+            work = partial(Diagnosis.report, prepared)
+    report = work()
     deliver(
         lambda: [] if json is None else [write_json(report.as_dict(), json)],
         lambda console: show(report, a, b, console),
@@ -80,6 +86,19 @@ def _model(given: str) -> Any:
     if not hasattr(module, name):
         raise ValueError(f"model should be a name in {path}, got {name}")
     return getattr(module, name)
+
+
+def _trained(argument: str, given: Any) -> Trained:
+    """One of two that are trained.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(given, Trained):
+        raise ValueError(
+            f"{argument} should be what rnn_torch.trained.trained or rnn_tf.trained.trained gives, got {type(given).__name__}"
+        )
+    return given
 
 
 def _quietly_started(path: Path) -> None:
