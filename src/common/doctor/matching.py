@@ -299,5 +299,10 @@ def _of_embedding(a: Embedding, b: Embedding, dtype: str) -> Differences:
 
     faults_of = catalogue(a, NO_CALL)
     changed, faults = _explained(a, b, [each for each in faults_of if each.group != "mask"], same)
-    faults += [each for each in faults_of if each.group == "mask" and a.masks != b.masks]
+    faults += [each for each in faults_of if each.group == "mask" and _unlike(a.masks, b.masks)]
     return _of_arrays([("E", changed.E, b.E)], faults, dtype)
+
+
+def _unlike(a: bool | None, b: bool | None) -> bool:
+    """Whether the two say different things; what weights alone do not say is not another."""
+    return None not in (a, b) and a != b
