@@ -98,6 +98,8 @@ def completed(side: Side, other: Side, call: Call) -> Side:
         found = links(steps(other, call), other.run(call).outputs)
     except Exception:  # whatever a model of the user's own raises; it is said where it is run
         return side
+    if len(found) != len(side.layers):
+        return side
     said = tuple(
         replace(layer, returns_sequences=link != LAST) if each and isinstance(layer, Recurrent) else layer
         for layer, each, link in zip(side.layers, unsaid, found, strict=True)
