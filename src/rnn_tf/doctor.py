@@ -34,7 +34,7 @@ def side(model: Any, name: str) -> Side:
         raise ValueError(f"{name} should hold a recurrent layer, got {type(model).__name__}")
     return Side(
         name,
-        lambda call: Seen(_array(_called(model, call))),
+        lambda call: _seen(_called(model, call)),
         tuple(layer for _, layer in found),
         _dtype(model),
         framework="tf",
@@ -196,10 +196,15 @@ def _of_dense(activation: Any) -> Any:
     return SOFTMAX if activation is keras.activations.softmax else _in_numpy(described(activation))
 
 
-def _called(model: Any, call: Call) -> Tensor:
+def _called(model: Any, call: Call) -> Any:
     given = {} if call.lengths is None else {"mask": _mask(call)}  # a call of the user's own may take none
-    outputs = model(_tensor(call.x, model), **given)
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    return model(_tensor(call.x, model), **given)
+
+
+def _seen(outputs: Any) -> Seen:
+    """Of several outputs the first."""
+    several = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    return Seen(_array(several[0]), others=len(several) - 1)
 
 
 def _steps(model: Any, call: Call) -> list[Step]:

@@ -33,7 +33,7 @@ def side(module: nn.Module, name: str) -> Side:
         raise ValueError(f"{name} should hold a recurrent layer, got {type(module).__name__}")
     return Side(
         name,
-        lambda call: Seen(_array(_called(module, call))),
+        lambda call: _seen(_called(module, call)),
         tuple(layer for _, layers in found for layer in layers),
         _dtype(module),
         framework="torch",
@@ -228,8 +228,13 @@ def _as_run(module: exchange.Run, name: str) -> Recurrent:
 def _called(module: nn.Module, call: Call) -> Any:
     with torch.no_grad():
         given = _tensor(call.x, module)
-        outputs = module(given) if call.lengths is None else module(given, torch.from_numpy(call.lengths))
-    return outputs[0] if isinstance(outputs, tuple) else outputs
+        return module(given) if call.lengths is None else module(given, torch.from_numpy(call.lengths))
+
+
+def _seen(outputs: Any) -> Seen:
+    """Of several outputs the first."""
+    several = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    return Seen(_array(several[0]), others=len(several) - 1)
 
 
 def _steps(module: nn.Module, call: Call) -> list[Step]:
@@ -253,7 +258,7 @@ def _steps(module: nn.Module, call: Call) -> list[Step]:
 def _step(module: nn.Module, layers: tuple[Layer, ...], inputs: tuple[Any, ...], outputs: Any) -> Step:
     name = layers[0].name
     if not is_recurrent(module):
-        alone = Side(name, lambda call: Seen(_array(_called(module, call))), layers, _dtype(module), framework="torch")
+        alone = Side(name, lambda call: _seen(_called(module, call)), layers, _dtype(module), framework="torch")
         return Step(alone, Call(inputs[0].numpy(force=True)), Seen(_array(outputs)))
     x, *state = inputs
     lengths = None

@@ -1,10 +1,7 @@
 """The doctor on what its users bring: ports that went wrong in one known way, files, functions, networks; and the command."""
 
 import json
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +9,11 @@ import pytest
 torch = pytest.importorskip("torch")
 keras = pytest.importorskip("keras")
 
+from typer.testing import CliRunner
+
 import rnn_tf
 import rnn_torch
+from rnn_common.cli import app
 from rnn_common.differences import ROWS
 from rnn_common.doctor import Side, diagnose, of_function
 from rnn_common.doctor.catalogue import catalogue
@@ -370,6 +370,34 @@ def test_what_the_probe_could_not_have_shown_is_said():
     assert "outputs from the last step to the first" in "\n".join(diagnose(right, right, x=short).blind)
 
 
+def test_weights_that_do_not_show_are_not_called_equal_without_a_word():
+    """One step from a state of zeros does not see the recurrent weights."""
+    right = torch.nn.LSTM(3, HIDDEN, batch_first=True)
+    blocks = [block.T for block in state(right)["weight_hh_l0"].chunk(4)]
+    wrong = with_state(right, {"weight_hh_l0": torch.cat(blocks)})
+    layers = side(right, "a").layers, side(wrong, "b").layers
+    sides = [
+        of_function(lambda x, module=module: module(torch.from_numpy(x))[0].detach().numpy(), "", each)
+        for module, each in zip((right, wrong), layers, strict=True)
+    ]
+    report = diagnose(*sides, x=np.ones((2, 1, 3), np.float32))
+    assert report.verdict == "equal"
+    assert report.notes == (
+        "They are not declared alike, which this probe could not show: the recurrent kernel transposed gate by gate.",
+    )
+
+
+def test_that_a_network_has_other_outputs_is_said():
+    class Two(Tagger):
+        def forward(self, x):
+            return super().forward(x), x
+
+    network = Two()
+    assert diagnose(network, network).notes == tuple(
+        f"Of {name} the first output was compared, not the other 1." for name in "ab"
+    )
+
+
 def test_a_probe_that_shows_what_can_be_seen():
     a = side(torch.nn.GRU(6, 3, batch_first=True), "a")
     for call in calls(a, a):
@@ -411,28 +439,30 @@ def odd(x):
     with torch.no_grad():
         return right(torch.from_numpy(x))[0].numpy() ** 3
 """
-PROGRAM = str(Path(sys.executable).with_name("rnn-parity"))
 
 
-def run(folder, *arguments):
-    return subprocess.run([PROGRAM, "doctor", *arguments], cwd=folder, capture_output=True, text=True)
-
-
-def test_the_command_says_it_by_its_status(tmp_path):
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command in a folder with models."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "models.py").write_text(MODELS)
+    return lambda *arguments: CliRunner().invoke(app.app, ["doctor", *arguments])
+
+
+def test_the_command_says_it_by_its_status(tmp_path, run):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32))
     np.save(tmp_path / "n.npy", np.array([7, 4]))
-    ran = run(tmp_path, "models.py:right", "models.py:wrong", "--json", "found.json")
-    assert ran.returncode == 1, ran.stderr
+    ran = run("models.py:right", "models.py:wrong", "--json", "found.json")
+    assert ran.exit_code == 1, ran.stderr
     assert "Why: b has the input biases alone, without the recurrent ones." in ran.stdout
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["verdict"], found["status"], found["certain"]) == ("explained", 1, True)
-    ran = run(tmp_path, "models.py:right", "models.py:right", "--input", "x.npy", "--lengths", "n.npy")
-    assert (ran.returncode, ran.stdout.splitlines()[1].partition(":")[0]) == (0, "They are equal to rounding"), (
+    ran = run("models.py:right", "models.py:right", "--input", "x.npy", "--lengths", "n.npy")
+    assert (ran.exit_code, ran.stdout.splitlines()[1].partition(":")[0]) == (0, "They are equal to rounding"), (
         ran.stderr
     )
-    ran = run(tmp_path, "models.py:right", "models.py:odd")
-    assert ran.returncode == 3, ran.stdout + ran.stderr
+    ran = run("models.py:right", "models.py:odd")
+    assert ran.exit_code == 3, ran.stdout + ran.stderr
 
 
 BAD = {
@@ -445,12 +475,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(name, tmp_path):
-    (tmp_path / "models.py").write_text(MODELS)
+def test_bad_input_is_one_line(name, tmp_path, run):
     np.save(tmp_path / "wide.npy", np.zeros((2, 7, 9), np.float32))
     np.save(tmp_path / "p.npy", np.array([{"a": 1}]), allow_pickle=True)
     arguments, said = BAD[name]
-    ran = run(tmp_path, *arguments)
-    assert ran.returncode == 2, ran.stdout
+    ran = run(*arguments)
+    assert ran.exit_code == 2, ran.stdout
     assert said in ran.stderr
     assert len(ran.stderr.splitlines()) == 1, ran.stderr

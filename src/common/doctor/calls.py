@@ -37,10 +37,12 @@ class Seen(NamedTuple):
     Attributes:
         outputs: `(batch, time, width)`, or the last `(batch, width)`.
         final: of each direction the state after all steps, or None where it is not handed on.
+        others: how many outputs a network gives besides, which are not compared.
     """
 
     outputs: Array
     final: tuple[State, ...] | None = None
+    others: int = 0
 
     def arrays(self, lengths: Array | None = None) -> dict[str, Array]:
         """By name, in float64; where sequences have ended outputs are 0, whatever the layer leaves there."""

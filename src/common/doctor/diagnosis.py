@@ -133,14 +133,32 @@ class Diagnosis:
         self.calls = [self._within_reach(call) for call in self.calls]
         random = self._settle()
         self.seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
+        self._said_of_outputs()
         equations = self._equations()
         bound = max(self._bound(call, equations) for call in self.calls)
         deviation = max(self._apart(*both, call) for call, both in self._calls())
         base = Report("equal", deviation, bound, equations)
         alike = all(one.outputs.shape == other.outputs.shape for one, other in self.seen_by)
         if alike and deviation <= bound < np.inf and all(each.hold for each in equations.values()):
+            self._said_of_what_does_not_show(equations)
             return self._finished(replace(base, verdict="random" if random else "equal"))
         return self._finished(self._explained(base, random))
+
+    def _said_of_outputs(self) -> None:
+        for name, each in zip("ab", self.seen_by[0], strict=True):
+            if each.others:
+                self.notes.append(f"Of {name} the first output was compared, not the other {each.others}.")
+
+    def _said_of_what_does_not_show(self, equations: dict[str, Equations]) -> None:
+        """Equal outputs of layers that are declared otherwise: in a longer or a stronger probe they would differ."""
+        if len(equations) < 2:
+            return
+        kept, self.causes = self.causes, []
+        _, strange, suspects = self._declared_otherwise()
+        found, self.causes = self.causes, kept
+        if suspects or strange:
+            what = ", ".join(cause.name for cause in found) or "weights"
+            self.notes.append(f"They are not declared alike, which this probe could not show: {what}.")
 
     def _calls(self) -> Iterator[tuple[Call, tuple[Seen, Seen]]]:
         """Each call with what both sides gave."""
