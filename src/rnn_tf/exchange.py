@@ -64,7 +64,9 @@ def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str
         return _filled(table, (None, None), [layer.E])
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
-        dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
+        dense = keras.layers.Dense(
+            outputs, _function(layer, layer.activation), layer.b is not None, dtype=dtype, name=name
+        )
         return _filled(dense, (None, inputs), [layer.W.T] + ([] if layer.b is None else [layer.b]))
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
@@ -90,9 +92,8 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
         )
 
     def made(direction: exchange.Direction, backwards: bool, **names: str | None) -> Any:
-        options = dict(
-            zip(("activation", "recurrent_activation"), map(function_of, direction.activations), strict=False)
-        )
+        functions = [_function(layer, each) for each in direction.activations]
+        options = dict(zip(("activation", "recurrent_activation"), functions, strict=False))
         return getattr(package, layer.cell.layer_class)(
             layer.hidden_size,
             use_bias=layer.bias,
@@ -110,6 +111,14 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
     forward, backward = (made(each, n == 1) for n, each in enumerate(layer.directions))
     both = keras.layers.Bidirectional(forward, layer.merge, backward_layer=backward, dtype=dtype, name=name)
     return _filled(both, (None, None, layer.input_size), weights)
+
+
+def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
+    """What Keras takes for a layer's activation."""
+    try:
+        return function_of(activation)
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
 
 
 def save(model: Any, path: Path) -> None:

@@ -172,15 +172,18 @@ def _recurrent(layer: Recurrent) -> nn.Module:
     options = dict(zip(("activation", "recurrent_activation"), layer.activations, strict=False))
     if layer.cell.name == "SimpleRNN":
         options = {"nonlinearity": layer.activations[0].name}  # type: ignore[dict-item]
-    made: nn.Module = getattr(layers, layer.cell.layer_class)(
-        layer.input_size,
-        layer.hidden_size,
-        bias=layer.bias,
-        batch_first=True,
-        bidirectional=len(layer.directions) == 2,
-        **layer.cell.options,
-        **options,
-    )
+    try:
+        made: nn.Module = getattr(layers, layer.cell.layer_class)(
+            layer.input_size,
+            layer.hidden_size,
+            bias=layer.bias,
+            batch_first=True,
+            bidirectional=len(layer.directions) == 2,
+            **layer.cell.options,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
     state: dict[str, exchange.Array] = {}
     for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
@@ -196,7 +199,8 @@ def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def _tensor(array: exchange.Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    """With memory of its own: that of what was read from a file must not be written to."""
+    return torch.from_numpy(np.array(array, order="C"))
 
 
 def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:

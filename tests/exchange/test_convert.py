@@ -236,6 +236,64 @@ def test_a_model_is_copied_and_pickled(tmp_path):
     np.testing.assert_array_equal(page.run(again, x), page.run(model, x))
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_was_read_is_not_trained(tmp_path):
+    """A model has memory of its own: that of a file is for reading alone."""
+    torch = pytest.importorskip("torch")
+    layers = (Embedding("e", np.ones((5, 3), np.float32)), recurrent("LSTM"))
+    found = exchange.read(source(tmp_path, *layers))
+    model = convert.page("torch").model(found)
+    with torch.no_grad():
+        for each in model.parameters():
+            each += 1
+    np.testing.assert_array_equal(found.layers[0].E, layers[0].E)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("kind", [".npz", ".pt", ".keras", ".onnx"])
+def test_two_biases_are_not_added_in_half_precision(kind, dtype, tmp_path):
+    needs(kind)
+    layer = recurrent("LSTM")
+    random = np.random.default_rng(0)
+    weights = {name: array.astype(dtype) for name, array in layer.directions[0].weights.items()}
+    weights |= {f"b_h{gate}": random.standard_normal(4).astype(dtype) for gate in "ifco"}
+    both = replace(layer, directions=(Direction(weights, layer.activations),))
+    convert.convert(source(tmp_path, both), tmp_path / f"b{kind}")
+    (again,) = exchange.read(tmp_path / f"b{kind}").recurrent
+    expected = weights["b_i"].astype("float64") + weights["b_hi"]
+    np.testing.assert_allclose(again.parameters()["b_i"], expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", twins.TWINS)
+def test_an_activation_that_a_framework_has_not_is_refused_by_name(name):
+    if name not in twins.installed():
+        pytest.skip(f"needs {twins.TITLES[name]}")
+    found = Found(Path("a.h5"), "a test", (recurrent("SimpleRNN", activations=(exchange.Activation("elu", 0.3),)),))
+    with pytest.raises(ValueError, match=r"lstm: .*elu"):
+        convert.page(name).model(found)
+
+
+def test_a_runtimes_rounding_is_no_fault(tmp_path):
+    """Outputs so small that ONNX Runtime's e^a − 1, and its tanh, are a thousandth of them off."""
+    needs(".onnx")
+    layer = recurrent("SimpleRNN", activations=(exchange.Activation("elu", 1.0),))
+    small = {name: array * np.float32(1e-4) for name, array in layer.directions[0].weights.items()}
+    found = Found(Path("a.h5"), "a test", (replace(layer, directions=(Direction(small, layer.activations),)),))
+    (held,) = convert.write(found, tmp_path / "a.onnx")
+    assert held.holds
+    assert held.deviation > 1e-5
+
+
+def test_what_is_0_throughout_is_not_off(tmp_path):
+    """Behind a relu all outputs may be."""
+    needs(".onnx")
+    layer = recurrent("SimpleRNN", returns_sequences=False)
+    off = Dense("off", np.zeros((2, 4), np.float32), np.full(2, -9, np.float32), exchange.Activation("relu"))
+    through = Dense("through", np.ones((1, 2), np.float32), None, TANH)
+    found = Found(Path("a.h5"), "a test", (layer, off, through), chain=True)
+    assert all(each.holds for each in convert.write(found, tmp_path / "a.onnx"))
+
+
 def test_only_some_layers(tmp_path):
     path = source(tmp_path, recurrent("LSTM", name="a"), recurrent("GRU", name="b"))
     assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b")] == ["b"]

@@ -39,10 +39,24 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         MissingPackage: whoever the file is for is not installed.
         OSError: a file cannot be read or written.
     """
-    kind = kind_of(target)
+    kind_of(target)
     check_writable(target)
     found = exchange.read(source)
-    found = found.only(only) if only else found
+    return write(found.only(only) if only else found, target)
+
+
+def write(found: Found, target: Path) -> list[Proof]:
+    """Write what was found into a file, and prove that it computes the same; see `convert`.
+
+    Args:
+        found: with a recurrent layer.
+        target: ends with one of `TARGETS`.
+
+    Raises:
+        ValueError, ProofFailed, MissingPackage, OSError: as `convert` does.
+    """
+    kind = kind_of(target)
+    check_writable(target)
     if not found.recurrent:
         raise ValueError(
             f"source should hold a recurrent layer, got {', '.join(each.name for each in found.layers) or 'none'}"
@@ -53,8 +67,8 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         if failed := [each for each in proofs if not each.holds]:
             worst = max(failed, key=lambda each: each.deviation)
             raise ProofFailed(
-                f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
-                f"off, bound {worst.bound:.1e}; nothing was written"
+                f"{target.name} should compute what {found.path.name} does, but by {worst.by} {worst.name} is "
+                f"{worst.deviation:.1e} off, bound {worst.bound:.1e}; nothing was written"
             )
         os.replace(written, target.resolve())  # of a link what it points to
     return proofs

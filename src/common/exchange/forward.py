@@ -67,7 +67,7 @@ def _run_direction(
     steps = np.full(batch, time) if lengths is None else check_lengths(lengths, batch, time)
     order = _reversed(steps, time)
     x = np.take_along_axis(x, order[..., None], 1) if backwards else x
-    parameters = layer.parameters(direction).astype(dtype)
+    parameters = layer.parameters(direction, dtype)
     if state is None:
         state = tuple(np.zeros((batch, layer.hidden_size)) for _ in layer.cell.states)
     unrolled = unroll_weights(
