@@ -1,4 +1,4 @@
-"""Layers by the names that PyTorch gives their weights: recurrent ones first of all, embeddings, dense layers, and the rest."""
+"""Layers by the names that PyTorch or TensorFlow 1 gives their weights: recurrent ones, embeddings, dense ones, the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from rnn_common.exchange.contents import Array, Contents
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
+from rnn_common.exchange.tf1_cells import cells
 from rnn_common.exchange.torch_stacks import stacks
 
 SHOWN = 4  # arrays of a foreign layer, that are named in words
@@ -19,7 +20,7 @@ _MOMENTS = re.compile(r"(?P<prefix>.*[./])?[^./]+[./](?:exp_avg|exp_avg_sq|max_e
 
 
 def find(contents: Contents) -> list[Layer]:
-    """The layers of a file whose arrays are named as PyTorch's are, in the file's order, the layers of a stack in theirs.
+    """The layers of a file whose arrays are named as PyTorch's are, or TensorFlow 1's, in the file's order, a stack's in theirs.
 
     The weights of an optimiser are foreign, and so is what is neither a recurrent layer, nor a dense one with a bias, nor an
     embedding: a matrix called so, or one right before a recurrent layer that reads vectors of its width.
@@ -42,6 +43,8 @@ def find(contents: Contents) -> list[Layer]:
         take([optimiser])
     for stack in list(stacks(rest)):
         take([*stack.described(contents.config or {})])
+    for cell in list(cells(rest)):
+        take([cell])
     readers = {name: layer for _, layer in found if isinstance(layer, Recurrent) for name in layer.arrays}
     for dense in list(_dense(rest)):
         take([dense])
