@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import exchange, packings
+from rnn_common.cells import Cell
 from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
 from rnn_tf import layers
 from rnn_tf.activations import function_of
+from rnn_tf.own import layer_of
 
 
-def load(path: Path | str, dtype: str = "float32") -> Any:
+def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] = ()) -> Any:
     """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
 
     Args:
         path: of the file.
         dtype: of the weights. Default float32.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         A `keras.Sequential` where the file says that its layers are one; else a dictionary of those that we have, by name.
@@ -29,7 +33,7 @@ def load(path: Path | str, dtype: str = "float32") -> Any:
         NotUnderstood, OSError: see `read`.
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
-    return model(exchange.read(path), dtype)
+    return model(exchange.read(path, cells), dtype)
 
 
 def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
@@ -91,10 +95,12 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
             "alone; got one that runs backwards with outputs in the order of the input: make it both ways, or flip it yourself"
         )
 
+    kind: Any = getattr(package, layer.cell.layer_class) if layer.cell.in_table else layer_of(layer.cell)
+
     def made(direction: exchange.Direction, backwards: bool, **names: str | None) -> Any:
         functions = [_function(layer, each) for each in direction.activations]
         options = dict(zip(("activation", "recurrent_activation"), functions, strict=False))
-        return getattr(package, layer.cell.layer_class)(
+        return kind(
             layer.hidden_size,
             use_bias=layer.bias,
             return_sequences=sequences,

@@ -157,7 +157,7 @@ def test_what_keras_reads_is_what_torch_wrote(tmp_path):
     ],
 )
 def test_what_a_target_cannot_hold_is_refused_by_name(layers, kind, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", tuple(layers)))
+    monkeypatch.setattr(exchange, "read", lambda path, cells: Found(Path(path), "a test", tuple(layers)))
     with pytest.raises(ValueError, match=message):
         convert.convert(tmp_path / "a.npz", tmp_path / f"b{kind}")
     assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from rnn_common import exchange
 from rnn_common.cli import needs, terminal
+from rnn_common.cli.options import OwnCells
 from rnn_common.cli.terminal import bad_input, fail, printing
 from rnn_common.exchange import convert as conversion
 from rnn_common.exchange.proof import ProofFailed
@@ -24,6 +25,7 @@ def convert(
     only: Annotated[
         str, typer.Option(help="What the names of the wanted layers begin with; `inspect` names them.")
     ] = "",
+    cell: OwnCells = None,
 ) -> None:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
@@ -36,7 +38,7 @@ def convert(
         if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
             needs.framework(name, choice=False)
         try:
-            proofs = conversion.convert(source, target, only)
+            proofs = conversion.convert(source, target, only, cell or ())
         except ProofFailed as error:
             fail(error, 1)
     with printing() as console:

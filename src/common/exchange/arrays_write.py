@@ -51,7 +51,7 @@ def _arrays(layer: Layer) -> dict[str, Array]:
 
 def _unsaid(layer: Recurrent) -> str:
     """What PyTorch's names would not say about a layer."""
-    if "torch" not in layer.cell.builtin:
+    if layer.cell.gates and "torch" not in layer.cell.builtin:
         return f"of the form {layer.cell.name}"
     if layer.backwards:
         return "that runs backwards"

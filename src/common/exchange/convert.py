@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import exchange, twins
+from rnn_common.cells import Cell
 from rnn_common.exchange import arrays_write, onnx_write, proof
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Found
@@ -22,7 +23,7 @@ from rnn_common.files import check_writable
 from rnn_common.packages import optional
 
 
-def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
+def convert(source: Path, target: Path, only: str = "", cells: Sequence[Cell | str] = ()) -> list[Proof]:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
     What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
@@ -32,6 +33,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         source: ends with one of `exchange.SUFFIXES`.
         target: ends with one of `TARGETS`.
         only: what the names of the layers that are wanted begin with. Default all.
+        cells: of the user's own, that the source may have layers of; see `exchange.read`. Default none.
 
     Raises:
         NotUnderstood, ValueError: the source is not understood, or the target cannot express it; says what and what would work.
@@ -41,7 +43,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
     """
     kind_of(target)
     check_writable(target)
-    found = exchange.read(source)
+    found = exchange.read(source, cells)
     return write(found.only(only) if only else found, target)
 
 
@@ -103,9 +105,10 @@ def _to_pt(found: Found, path: Path) -> list[Proof]:
 
 def _of_arrays(found: Found, path: Path) -> list[Proof]:
     """Every recurrent layer, read again and run by PyTorch."""
-    again = exchange.read(path).recurrent
+    cells = {layer.cell: layer.cell.torch for layer in found.recurrent if not layer.cell.in_table}
+    again = exchange.read(path, tuple(cells)).recurrent
     layers = [replace(each, returns_sequences=None) for each in found.recurrent]  # which arrays do not say
-    if "torch" not in twins.installed():
+    if "torch" not in twins.installed() or None in cells.values():
         return proof.of_layers(layers, "the equations", lambda n, x: run_layer(again[n], x, dtype=np.float32).outputs)
     torch = page("torch")
     return proof.of_layers(layers, "PyTorch", lambda n, x: torch.run(torch.built(again[n]), x))
@@ -133,11 +136,16 @@ def _network(found: Found, path: Path) -> Found:
     Raises:
         ValueError: it is not.
     """
+    if own := [layer for layer in found.recurrent if not layer.cell.in_table]:
+        raise ValueError(
+            f"{own[0].name} should be of a cell that {kind_of(path)} has a layer of, got {own[0].cell.name}: .pt, .safetensors "
+            "and .npz hold its weights by name"
+        )
     if found.is_network:
         return found
     foreign = found.in_the_way
     why = f"has {foreign[0].name}, {foreign[0].kind}, too" if foreign else "does not say which layer reads which"
-    raise ValueError(f"{path.suffix} holds one network, and {found.path.name} {why}: name one layer with --only")
+    raise ValueError(f"{kind_of(path)} holds one network, and {found.path.name} {why}: name one layer with --only")
 
 
 def page(name: str) -> Any:
