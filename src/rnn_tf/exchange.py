@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import exchange, packings
+from rnn_common.cells import Cell
 from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
 from rnn_tf import layers
 from rnn_tf.activations import function_of
+from rnn_tf.own import layer_of
 
 
-def load(path: Path | str, dtype: str = "float32") -> Any:
+def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] = ()) -> Any:
     """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
 
     Args:
         path: of the file.
         dtype: of the weights. Default float32.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         A `keras.Sequential` where the file says that its layers are one; else a dictionary of those that we have, by name.
@@ -32,7 +35,7 @@ def load(path: Path | str, dtype: str = "float32") -> Any:
         NotUnderstood, OSError: see `read`.
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
-    return model(exchange.read(path), dtype)
+    return model(exchange.read(path, cells), dtype)
 
 
 def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
@@ -97,7 +100,9 @@ def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str
         return _filled(table, (None, None), [*arrays(layer).values()])
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
-        dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
+        dense = keras.layers.Dense(
+            outputs, _function(layer, layer.activation), layer.b is not None, dtype=dtype, name=name
+        )
         return _filled(dense, (None, inputs), [*arrays(layer).values()])
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
@@ -129,11 +134,12 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
             "alone; got one that runs backwards with outputs in the order of the input: make it both ways, or flip it yourself"
         )
 
+    kind: Any = getattr(package, layer.cell.layer_class) if layer.cell.in_table else layer_of(layer.cell)
+
     def made(direction: exchange.Direction, backwards: bool, **names: str | None) -> Any:
-        options = dict(
-            zip(("activation", "recurrent_activation"), map(function_of, direction.activations), strict=False)
-        )
-        return getattr(package, layer.cell.layer_class)(
+        functions = [_function(layer, each) for each in direction.activations]
+        options = dict(zip(("activation", "recurrent_activation"), functions, strict=False))
+        return kind(
             layer.hidden_size,
             use_bias=layer.bias,
             return_sequences=sequences,
@@ -150,6 +156,14 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
     forward, backward = (made(each, n == 1) for n, each in enumerate(layer.directions))
     both = keras.layers.Bidirectional(forward, layer.merge, backward_layer=backward, dtype=dtype, name=name)
     return _filled(both, (None, None, layer.input_size), weights)
+
+
+def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
+    """What Keras takes for a layer's activation."""
+    try:
+        return function_of(activation)
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
 
 
 def save(model: Any, path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +13,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
+from rnn_common.cells import Cell
 from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
 from rnn_torch import layers
 from rnn_torch.activations import accepted, function_of
+from rnn_torch.own import layer_of
 
 
-def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load(path: Path | str, dtype: torch.dtype = torch.float32, cells: Sequence[Cell | str] = ()) -> nn.Module:
     """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
 
     Args:
         path: of the file.
         dtype: of the parameters. Default float32.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         A `Chain` where the file says that its layers are one; else an `nn.ModuleDict` of those that we have, by name.
@@ -33,7 +37,7 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
         NotUnderstood, OSError: see `read`.
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
-    return model(exchange.read(path), dtype)
+    return model(exchange.read(path, cells), dtype)
 
 
 def fill(module: nn.Module, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
@@ -212,15 +216,19 @@ def _recurrent(layer: Recurrent) -> nn.Module:
     options = dict(zip(("activation", "recurrent_activation"), layer.activations, strict=False))
     if layer.cell.name == "SimpleRNN":
         options = {"nonlinearity": layer.activations[0].name}  # type: ignore[dict-item]
-    made: nn.Module = getattr(layers, layer.cell.layer_class)(
-        layer.input_size,
-        layer.hidden_size,
-        bias=layer.bias,
-        batch_first=True,
-        bidirectional=len(layer.directions) == 2,
-        **layer.cell.options,
-        **options,
-    )
+    kind: Any = getattr(layers, layer.cell.layer_class) if layer.cell.in_table else layer_of(layer.cell)
+    try:
+        made: nn.Module = kind(
+            layer.input_size,
+            layer.hidden_size,
+            bias=layer.bias,
+            batch_first=True,
+            bidirectional=len(layer.directions) == 2,
+            **layer.cell.options,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
     state: dict[str, exchange.Array] = {}
     for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
@@ -236,7 +244,8 @@ def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def _tensor(array: exchange.Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    """With memory of its own: that of what was read from a file must not be written to."""
+    return torch.from_numpy(np.array(array, order="C"))
 
 
 def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:

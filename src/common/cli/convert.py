@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from rnn_common import exchange
 from rnn_common.cli import needs, terminal
+from rnn_common.cli.options import OwnCells
 from rnn_common.cli.terminal import bad_input, fail, printing
 from rnn_common.exchange import convert as conversion
 from rnn_common.exchange.proof import Proof, ProofFailed
@@ -30,6 +31,7 @@ def convert(
     lengths: Annotated[
         bool, typer.Option("--lengths", help="Of .onnx: how many steps each sequence has as an input, lengths.")
     ] = False,
+    cell: OwnCells = None,
 ) -> None:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
@@ -42,7 +44,7 @@ def convert(
         if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
             needs.framework(name, choice=False)
         try:
-            proofs = conversion.convert(source, target, only, states=states, lengths=lengths)
+            proofs = conversion.convert(source, target, only, cell or (), states=states, lengths=lengths)
         except ProofFailed as error:
             fail(error, 1)
     with printing() as console:

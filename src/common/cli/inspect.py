@@ -13,8 +13,9 @@ from rich.table import Table
 
 from rnn_common import exchange
 from rnn_common.cli import terminal
-from rnn_common.cli.terminal import deliver, fail
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent
+from rnn_common.cli.options import OwnCells
+from rnn_common.cli.terminal import bad_input, deliver, fail
+from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent, own_cells
 from rnn_common.files import check_writable, write_json
 
 
@@ -22,6 +23,7 @@ from rnn_common.files import check_writable, write_json
 def inspect(
     file: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
     json: Annotated[Path | None, typer.Option(parser=terminal.path, help="Write what is found there, too.")] = None,
+    cell: OwnCells = None,
 ) -> None:
     """Say which recurrent layers are in a file: cell, sizes, directions, activations, packing, and what was assumed.
 
@@ -31,8 +33,10 @@ def inspect(
     """
     if json is not None:
         check_writable(json)
+    with bad_input():
+        cells = own_cells.own(cell or ())
     try:
-        found = exchange.read(file)
+        found = exchange.read(file, cells)
     except NotUnderstood as error:
         fail(error)
     deliver(lambda: [] if json is None else [write_json(as_data(found), json)], lambda console: show(found, console))
@@ -85,7 +89,8 @@ def _directions(layer: Recurrent) -> str:
 def _packing(layer: Recurrent) -> str:
     activations = dict.fromkeys(_activations(direction.activations) for direction in layer.directions)
     words = (
-        [f"packed as {layer.packing}", " | ".join(activations)]
+        [f"packed {layer.packing}" if layer.packing == own_cells.BY_NAME else f"packed as {layer.packing}"]
+        + list(filter(None, [" | ".join(activations)]))
         + ["no bias"] * (not layer.bias)
         + ["masked"] * bool(layer.masks)
     )

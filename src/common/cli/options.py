@@ -50,6 +50,9 @@ Names = list[str] | None
 Task = Annotated[str, named(TASKS, argument=True, help="speech, text, names, translation, series, adding or copying.")]
 CELL_NAMES = f"{', '.join(list(CELLS)[:-1])} or {list(CELLS)[-1]}; may be repeated."
 Cells = Annotated[Names, named(CELLS, help=CELL_NAMES, show_default=", ".join(IN_BOTH))]
+OwnCells = Annotated[
+    Names, typer.Option("--cell", help="A cell of your own, path/to/file.py:NAME; may be repeated.", show_default=False)
+]
 ANY_CELL = f"{CELL_NAMES} Or one of your own, path/to/file.py:NAME."
 Frameworks = Annotated[Names, named(TWINS, help="torch or tf; may be repeated.", show_default="those installed")]
 EitherFramework = Annotated[

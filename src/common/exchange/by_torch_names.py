@@ -1,12 +1,15 @@
-"""Layers by the names that PyTorch gives their weights: recurrent ones first of all, embeddings, dense layers, and the rest."""
+"""Layers by the names that PyTorch or TensorFlow 1 gives their weights: recurrent ones, embeddings, dense ones, the rest."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from rnn_common.cells import Cell
+from rnn_common.exchange import own_cells
 from rnn_common.exchange.contents import Array, Contents
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
+from rnn_common.exchange.tf1_cells import cells
 from rnn_common.exchange.torch_stacks import stacks
 
 SHOWN = 4  # arrays of a foreign layer, that are named in words
@@ -18,11 +21,15 @@ _OPTIMISER = re.compile(r"(?P<prefix>(?:.*/)?)param_groups/0/.*")
 _MOMENTS = re.compile(r"(?P<prefix>.*[./])?[^./]+[./](?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)")
 
 
-def find(contents: Contents) -> list[Layer]:
-    """The layers of a file whose arrays are named as PyTorch's are, in the file's order, the layers of a stack in theirs.
+def find(contents: Contents, own: Sequence[Cell] = ()) -> list[Layer]:
+    """The layers of a file whose arrays are named as PyTorch's are, or TensorFlow 1's, in the file's order, a stack's in theirs.
 
     The weights of an optimiser are foreign, and so is what is neither a recurrent layer, nor a dense one with a bias, nor an
     embedding: a matrix called so, or one right before a recurrent layer that reads vectors of its width.
+
+    Args:
+        contents: of the file.
+        own: cells of the user's own, whose weights are there by the cells' names. Default none.
 
     Raises:
         NotUnderstood: the arrays of a recurrent layer do not fit one another; names the one that does not.
@@ -40,8 +47,12 @@ def find(contents: Contents) -> list[Layer]:
 
     for optimiser in list(_optimisers(rest, contents.config or {})):
         take([optimiser])
+    for layer in list(own_cells.layers(rest, own)):
+        take([layer])
     for stack in list(stacks(rest)):
         take([*stack.described(contents.config or {})])
+    for cell in list(cells(rest)):
+        take([cell])
     readers = {name: layer for _, layer in found if isinstance(layer, Recurrent) for name in layer.arrays}
     for dense in list(_dense(rest)):
         take([dense])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from rnn_common.cells import Cell
 from rnn_common.equations.arithmetic import sigmoid
@@ -116,9 +116,15 @@ class Recurrent:
     arrays: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
-    def parameters(self, direction: int = 0) -> Parameters:
-        """The weights of a direction with biases that are added as one: the function is the same."""
-        return Parameters(self.cell, merged(self.cell, self.directions[direction].weights))
+    def parameters(self, direction: int = 0, dtype: DTypeLike = np.float64) -> Parameters:
+        """The weights of a direction with biases that are added as one: the function is the same.
+
+        Args:
+            direction: 0 (default), or 1 of two.
+            dtype: of the weights, in which biases are added: a file in half precision is not run in it. Default float64.
+        """
+        weights = {name: array.astype(dtype) for name, array in self.directions[direction].weights.items()}
+        return Parameters(self.cell, merged(self.cell, weights))
 
     @property
     def input_size(self) -> int:
