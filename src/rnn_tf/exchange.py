@@ -16,10 +16,10 @@ from rnn_tf.activations import function_of
 
 
 def load(path: Path | str, dtype: str = "float32") -> Any:
-    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+    """The model in a file of PyTorch's, Keras's, ONNX's or NumPy's, or in a checkpoint of ours; see `rnn_common.exchange.read`.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder of checkpoints.
         dtype: of the weights. Default float32.
 
     Returns:

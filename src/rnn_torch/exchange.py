@@ -18,10 +18,10 @@ from rnn_torch.activations import accepted, function_of
 
 
 def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+    """The model in a file of PyTorch's, Keras's, ONNX's or NumPy's, or in a checkpoint of ours; see `rnn_common.exchange.read`.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder of checkpoints.
         dtype: of the parameters. Default float32.
 
     Returns:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from rnn_common import exchange
-from rnn_common.cli import needs, terminal
+from rnn_common.cli import needs, options, terminal
 from rnn_common.cli.terminal import bad_input, fail, printing
 from rnn_common.exchange import convert as conversion
 from rnn_common.exchange.proof import ProofFailed
@@ -17,7 +16,7 @@ from rnn_common.exchange.proof import ProofFailed
 
 @terminal.command
 def convert(
-    source: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
+    source: options.Source,
     target: Annotated[
         Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(conversion.TARGETS)}.")
     ],

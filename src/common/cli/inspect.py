@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rnn_common import exchange
-from rnn_common.cli import terminal
+from rnn_common.cli import options, terminal
 from rnn_common.cli.terminal import deliver, fail
 from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent
 from rnn_common.files import check_writable, write_json
@@ -20,7 +20,7 @@ from rnn_common.files import check_writable, write_json
 
 @terminal.command
 def inspect(
-    file: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
+    file: options.Source,
     json: Annotated[Path | None, typer.Option(parser=terminal.path, help="Write what is found there, too.")] = None,
 ) -> None:
     """Say which recurrent layers are in a file: cell, sizes, directions, activations, packing, and what was assumed.

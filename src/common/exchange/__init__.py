@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rnn_common.exchange import arrays_file, by_keras, by_torch_names, hdf5_file, keras_file, onnx_file, pytorch_file
+from rnn_common.exchange import (
+    arrays_file,
+    by_keras,
+    by_torch_names,
+    checkpoint_file,
+    hdf5_file,
+    keras_file,
+    onnx_file,
+    pytorch_file,
+)
 from rnn_common.exchange.contents import Array, Contents, NotUnderstood
 from rnn_common.exchange.description import (
     Activation,
@@ -45,7 +54,9 @@ __all__ = [
 # What reads a file, by the end of its name.
 _READERS: dict[str, Callable[[Path], Found]] = {
     **dict.fromkeys((".pt", ".pth"), lambda path: _by_torch_names(pytorch_file.read(path))),
-    **dict.fromkeys((".npz", ".safetensors"), lambda path: _by_torch_names(arrays_file.read(path))),
+    ".npz": lambda path: _by_torch_names(arrays_file.read(path)),
+    ".safetensors": lambda path: _safetensors(path),
+    ".json": checkpoint_file.read,
     **dict.fromkeys((".h5", ".hdf5"), lambda path: _by_keras(hdf5_file.read(path))),
     ".keras": lambda path: _by_keras(keras_file.read(path)),
     ".onnx": onnx_file.read,
@@ -60,12 +71,14 @@ def read(path: Path | str) -> Found:
     """What is in a file: its recurrent layers, embeddings, dense layers, and the rest by name.
 
     Args:
-        path: of the file, which ends with one of `SUFFIXES`.
+        path: of the file, which ends with one of `SUFFIXES`, or of a folder of checkpoints of `rnn-parity train`, of which the
+            newest is read.
 
     Raises:
         NotUnderstood: it is of another kind, or not what it says it is; a message of one line says what.
         OSError: it cannot be read.
-        MissingPackage: the package that reads such files is not installed: h5py for Keras's, onnx for ONNX's.
+        MissingPackage: the package that reads such files is not installed: h5py for Keras's, onnx for ONNX's, safetensors for
+            checkpoints.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -74,12 +87,21 @@ def read(path: Path | str) -> Found:
             f"{path} is a pickle, which runs what it says when it is opened: where you trust it, open it yourself and save its "
             "arrays with numpy.savez"
         )
+    if path.is_dir():
+        suffix = ".json"
     if suffix not in _READERS:
         raise NotUnderstood(f"{path} should end with {', '.join(SUFFIXES)}, got {suffix or 'no ending'}")
     try:
         return _READERS[suffix](path)
     except ValueError as error:
         raise NotUnderstood(str(error) if path.name in str(error) else f"{path.name}: {error}") from None
+
+
+def _safetensors(path: Path) -> Found:
+    """Arrays by PyTorch's names, or a checkpoint's beside its JSON file."""
+    if path.name.startswith("checkpoint-") and path.with_suffix(".json").is_file():
+        return checkpoint_file.read(path)
+    return _by_torch_names(arrays_file.read(path))
 
 
 def _by_torch_names(contents: Contents) -> Found:

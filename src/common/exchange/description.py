@@ -92,7 +92,8 @@ class Recurrent:
         name: of the layer in the file: `"bidirectional_1"`, `"encoder.lstm, layer 2"`.
         cell: which cell it is.
         directions: one, or forward and backward.
-        packing: how the file had the weights: `"torch"`, `"keras"`, `"keras 1"`, `"cudnn"`, `"onnx"`, `"tf1"`, `"paddle"`.
+        packing: how the file had the weights: `"torch"`, `"keras"`, `"keras 1"`, `"cudnn"`, `"onnx"`, or `"single gates"`, an
+            array each.
         backwards: of a single direction, whether it runs from the last step to the first. Default False.
         flipped: whether outputs that ran backwards stand in the order in which they were computed, as Keras's
             `go_backwards` leaves them. Default False.
