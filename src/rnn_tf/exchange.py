@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import exchange, packings
-from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
-from rnn_tf import layers
+from rnn_common.exchange import Dense, Embedding, Found, Layer, Optimiser, Recurrent, optimisers
+from rnn_tf import layers, private
 from rnn_tf.activations import function_of
 
 
@@ -32,6 +34,20 @@ def load(path: Path | str, dtype: str = "float32") -> Any:
     return model(exchange.read(path), dtype)
 
 
+def load_optimiser(path: Path | str, model: Any) -> Any:
+    """The optimiser with which the model in a file was trained, Adam or SGD, with all that it remembers.
+
+    Args:
+        path: of the file, from which `load` made the model, or its layers.
+        model: whose weights it is to train, or a dictionary of layers.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is none in it, or none that can be taken along; says why.
+    """
+    return optimiser(exchange.read(path), model)
+
+
 def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     """The same of what was found already.
 
@@ -49,6 +65,18 @@ def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     return made
 
 
+def optimiser(found: Found, model: Any) -> Any:
+    """The same of what was found already."""
+    about = optimisers.fitted(found, "tf")
+    made = model if isinstance(model, dict) else {layer.name: layer for layer in model.layers}
+    trained = {name: layer.trainable_variables for name, layer in made.items() if layer.trainable_variables}
+    arrays = {
+        moment: {name: _packed(layer) for name, layer in replace(found, layers=layers).by_name("/").items()}
+        for moment, layers in about.moments.items()
+    }
+    return _remembering(about, trained, arrays)
+
+
 def _input(first: Layer, dtype: str) -> Any:
     """Symbols `(batch, time)`, or features `(batch, time, input)`."""
     if isinstance(first, Embedding):
@@ -61,11 +89,11 @@ def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str
     """A Keras layer with a found layer's weights."""
     if isinstance(layer, Embedding):
         table = keras.layers.Embedding(*layer.E.shape, mask_zero=layer.masks, dtype=dtype, name=name)
-        return _filled(table, (None, None), [layer.E])
+        return _filled(table, (None, None), _packed(layer))
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
         dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
-        return _filled(dense, (None, inputs), [layer.W.T] + ([] if layer.b is None else [layer.b]))
+        return _filled(dense, (None, inputs), _packed(layer))
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
 
@@ -110,6 +138,47 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
     forward, backward = (made(each, n == 1) for n, each in enumerate(layer.directions))
     both = keras.layers.Bidirectional(forward, layer.merge, backward_layer=backward, dtype=dtype, name=name)
     return _filled(both, (None, None, layer.input_size), weights)
+
+
+def _packed(layer: Layer) -> list[exchange.Array]:
+    """A found layer's arrays, arranged as the variables of a layer of `built`, with both biases where Keras has two."""
+    if isinstance(layer, Embedding):
+        return [layer.E]
+    if isinstance(layer, Dense):
+        return [layer.W.T] + ([] if layer.b is None else [layer.b])
+    assert isinstance(layer, Recurrent)
+    return [array for each in layer.directions for array in packings.pack_keras(layer.cell, each.weights)]
+
+
+def _remembering(
+    about: Optimiser, trained: Mapping[str, list[Any]], arrays: Mapping[str, Mapping[str, list[exchange.Array]]]
+) -> Any:
+    """An optimiser of layers' variables, with the moments of each layer by its name.
+
+    Raises:
+        ValueError: a layer has none.
+    """
+    settings = about.settings
+    if about.name == "adam":
+        made = keras.optimizers.Adam(*(settings[name] for name in ("learning_rate", "beta_1", "beta_2", "epsilon")))
+    else:
+        made = keras.optimizers.SGD(
+            settings["learning_rate"], float(settings["momentum"]), nesterov=bool(settings["nesterov"])
+        )
+    made.build([variable for variables in trained.values() for variable in variables])
+    made.iterations.assign(about.updates or 0)
+    if not arrays:
+        return made
+    memories = {"velocity": made.momentums} if about.name == "sgd" else {}
+    if about.name == "adam":
+        memories["m"], memories["v"] = private.moments(made)
+    for moment, own in arrays.items():
+        if others := [name for name in trained if name not in own]:
+            raise ValueError(f"model should be of the layers in the file, got {others[0]} besides")
+        given = [array for name in trained for array in own[name]]
+        for variable, array in zip(memories[moment], given, strict=True):
+            variable.assign(array)
+    return made
 
 
 def save(model: Any, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange import (
+    Activation,
+    Dense,
+    Embedding,
+    Found,
+    Layer,
+    Optimiser,
+    Recurrent,
+    arrays_write,
+    optimisers,
+)
 from rnn_torch import layers
 from rnn_torch.activations import accepted, function_of
+
+# What PyTorch's optimisers call what they remember.
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "velocity": "momentum_buffer"}
 
 
 def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -34,6 +48,20 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
     return model(exchange.read(path), dtype)
 
 
+def load_optimiser(path: Path | str, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser with which the model in a file was trained, Adam or SGD, with all that it remembers.
+
+    Args:
+        path: of the file, from which `load` made the model.
+        model: whose parameters it is to train.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is none in it, or none that can be taken along; says why.
+    """
+    return optimiser(exchange.read(path), model)
+
+
 def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The same of what was found already."""
     if not found.recurrent:
@@ -43,6 +71,21 @@ def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
     if found.is_network:
         return Chain(modules)
     return nn.ModuleDict(modules)
+
+
+def optimiser(found: Found, model: nn.Module) -> torch.optim.Optimizer:
+    """The same of what was found already."""
+    about = optimisers.fitted(found, "torch")
+    prefix = "layers." if isinstance(model, Chain) else ""
+    arrays = {
+        moment: {
+            f"{prefix}{name}.{key}": array
+            for name, layer in replace(found, layers=layers).by_name(".").items()
+            for key, array in _packed(layer).items()
+        }
+        for moment, layers in about.moments.items()
+    }
+    return _remembering(about, dict(model.named_parameters()), arrays)
 
 
 class Chain(nn.Module):
@@ -153,7 +196,7 @@ def built(layer: Layer) -> nn.Module:
         outputs, inputs = layer.W.shape
         affine = Affine(inputs, outputs, bias=layer.b is not None)
         affine.activation = layer.activation
-        affine.load_state_dict({"weight": _tensor(layer.W)} | ({} if layer.b is None else {"bias": _tensor(layer.b)}))
+        affine.load_state_dict({name: _tensor(array) for name, array in _packed(layer).items()})
         return affine
     assert isinstance(layer, Recurrent)
     return Run(_recurrent(layer), layer)
@@ -181,10 +224,47 @@ def _recurrent(layer: Recurrent) -> nn.Module:
         **layer.cell.options,
         **options,
     )
+    made.load_state_dict({name.removeprefix("layer."): _tensor(array) for name, array in _packed(layer).items()})
+    return made
+
+
+def _packed(layer: Layer) -> dict[str, exchange.Array]:
+    """A found layer's arrays by the names that they have in a module of `built`."""
+    if isinstance(layer, Embedding):
+        return {"weight": layer.E}
+    if isinstance(layer, Dense):
+        return {"weight": layer.W} | ({} if layer.b is None else {"bias": layer.b})
+    assert isinstance(layer, Recurrent)
     state: dict[str, exchange.Array] = {}
     for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
-    made.load_state_dict({name: _tensor(array) for name, array in state.items()})
+    return {f"layer.{name}": array for name, array in state.items()}
+
+
+def _remembering(
+    about: Optimiser, parameters: Mapping[str, nn.Parameter], arrays: Mapping[str, Mapping[str, exchange.Array]]
+) -> torch.optim.Optimizer:
+    """An optimiser of parameters, with the moments of each by its name.
+
+    Raises:
+        ValueError: a parameter has none.
+    """
+    settings = about.settings
+    made: torch.optim.Optimizer
+    if about.name == "adam":
+        betas = (settings["beta_1"], settings["beta_2"])
+        made = torch.optim.Adam(parameters.items(), settings["learning_rate"], betas, settings["epsilon"])
+    else:
+        rates = (settings["learning_rate"], settings["momentum"])
+        made = torch.optim.SGD(parameters.items(), *rates, nesterov=bool(settings["nesterov"]))
+    for name, parameter in parameters.items():
+        for moment, own in arrays.items():
+            if name not in own:
+                raise ValueError(f"model should be of the weights in the file, got {name} besides")
+            array = own[name] / -settings["learning_rate"] if moment == "velocity" else own[name]
+            made.state[parameter][MOMENTS[moment]] = torch.from_numpy(np.array(array)).to(parameter)
+        if arrays and about.name == "adam":
+            made.state[parameter]["step"] = torch.tensor(float(about.updates or 0))
     return made
 
 
@@ -199,9 +279,16 @@ def _tensor(array: exchange.Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:
-    """Write a state dict, as `torch.save` does."""
-    torch.save({name: _tensor(array) for name, array in arrays.items()}, path)
+def save(found: Found, path: Path) -> None:
+    """Write what was found as a state dict; beside it, where there is an optimiser, that one's."""
+    state = {name: _tensor(array) for name, array in arrays_write.state_dict(found.layers).items()}
+    if found.optimiser is None:
+        torch.save(state, path)
+        return
+    about = optimisers.fitted(found, "torch")
+    moments = {moment: arrays_write.state_dict(layers) for moment, layers in about.moments.items()}
+    made = _remembering(about, {name: nn.Parameter(tensor) for name, tensor in state.items()}, moments)
+    torch.save({"model": state, "optimizer": made.state_dict()}, path)
 
 
 def run(model: nn.Module, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:

@@ -93,10 +93,13 @@ def run_keras(path, found, x):
 
 def run_pt(path, found, x):
     """By the equations, as one after the other: that is not in the file."""
-    by_name = {layer.name: layer for layer in exchange.read(path).ours}
+    by_name = {layer.name.removeprefix("model/"): layer for layer in exchange.read(path).ours}  # beside its optimiser
     layers = [by_name[layer.name] for layer in found.layers]
     said = {layer.name: layer.returns_sequences for layer in found.recurrent}
-    layers = [replace(each, returns_sequences=said[each.name]) if each.name in said else each for each in layers]
+    layers = [
+        replace(each, returns_sequences=said[name]) if name in said else each
+        for name, each in zip((layer.name for layer in found.layers), layers, strict=True)
+    ]
     return exchange.run_chain(layers, x)
 
 
@@ -112,7 +115,7 @@ def test_into_other_files(name, kind, run, twin, trained, tmp_path):
         pytest.importorskip(package)
     network, folder, batch = trained(name, twin.name)
     target, batch = tmp_path / f"target{kind}", whole(batch)
-    assert all(each.holds for each in convert.convert(folder, target))
+    assert all(each.holds for each in convert.convert(folder, target).proofs)
     found = run(target, exchange.read(folder), batch.x)
     np.testing.assert_allclose(found, twin.predict(network, batch), rtol=0, atol=BOUND)
 

@@ -67,7 +67,7 @@ def test_a_layer_into_every_kind_of_file(kind, cell, directions, tmp_path):
     needs(kind)
     layer = recurrent(cell, directions)
     target = tmp_path / f"target{kind}"
-    proofs = convert.convert(source(tmp_path, layer), target)
+    proofs = convert.convert(source(tmp_path, layer), target).proofs
     assert [each.holds for each in proofs] == [True]
     assert proofs[0].deviation <= BOUND
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.npz", target.name]
@@ -238,7 +238,7 @@ def test_a_model_is_copied_and_pickled(tmp_path):
 
 def test_only_some_layers(tmp_path):
     path = source(tmp_path, recurrent("LSTM", name="a"), recurrent("GRU", name="b"))
-    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b")] == ["b"]
+    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b").proofs] == ["b"]
     with pytest.raises(
         ValueError, match=r"only should begin the name of a recurrent layer of source.npz \(a, b\), got c"
     ):

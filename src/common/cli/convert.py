@@ -26,7 +26,8 @@ def convert(
 ) -> None:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
-    What was written is read again and run by whoever it is for, on random numbers up to 3, beside the equations.
+    What was written is read again and run by whoever it is for, on random numbers up to 3, beside the equations. What Adam or SGD
+    remembers goes with it from and to .pt and .keras, and from a checkpoint; whether it does is said.
 
     Exit status: 0 if it is proven; 1 if it does not compute the same, and then nothing is left; 2 for a file that is not
     understood, or what the target cannot hold.
@@ -35,11 +36,13 @@ def convert(
         if name := conversion.FRAMEWORKS.get(conversion.kind_of(target)):
             needs.framework(name, choice=False)
         try:
-            proofs = conversion.convert(source, target, only)
+            proofs, notes = conversion.convert(source, target, only)
         except ProofFailed as error:
             fail(error, 1)
     with printing() as console:
         for each in proofs:
             said = f"{each.name}, run by {each.by}, is {each.deviation:.1e} from the equations, bound {each.bound:.1e}: holds"
             console.print(escape(said), highlight=False)
+        for note in notes:
+            console.print(escape(note[:1].upper() + note[1:]), highlight=False)
         console.print(f"Written: {escape(str(target))}", highlight=False, soft_wrap=True)

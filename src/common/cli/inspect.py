@@ -14,7 +14,7 @@ from rich.table import Table
 from rnn_common import exchange
 from rnn_common.cli import options, terminal
 from rnn_common.cli.terminal import deliver, fail
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent
+from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Optimiser, Recurrent
 from rnn_common.files import check_writable, write_json
 
 
@@ -45,7 +45,9 @@ def show(found: Found, console: Console) -> None:
         table.add_row(*map(escape, described(layer)))
     console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
     console.print(table)
-    for note in (*found.notes, *notes(found)):
+    if found.optimiser is not None:
+        console.print(f"Trained with {escape(str(found.optimiser))}", highlight=False)
+    for note in (*found.notes, *notes(found), *(found.optimiser.notes if found.optimiser else ())):
         console.print(escape(note), highlight=False)
 
 
@@ -103,7 +105,16 @@ def as_data(found: Found) -> dict[str, Any]:
         "format": found.format,
         "chain": found.chain,
         "layers": [_data(layer) for layer in found.layers],
+        "optimiser": None if found.optimiser is None else _optimiser(found.optimiser),
         "notes": list(found.notes),
+    }
+
+
+def _optimiser(optimiser: Optimiser) -> dict[str, Any]:
+    return {
+        **{name: getattr(optimiser, name) for name in ("name", "settings", "updates")},
+        "moments": list(optimiser.moments),
+        "notes": list(optimiser.notes),
     }
 
 

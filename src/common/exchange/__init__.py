@@ -7,6 +7,7 @@ anything: a file is arrays and data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rnn_common.exchange import (
@@ -16,8 +17,10 @@ from rnn_common.exchange import (
     checkpoint_file,
     hdf5_file,
     keras_file,
+    keras_optimiser,
     onnx_file,
     pytorch_file,
+    torch_optimiser,
 )
 from rnn_common.exchange.contents import Array, Contents, NotUnderstood
 from rnn_common.exchange.description import (
@@ -28,9 +31,11 @@ from rnn_common.exchange.description import (
     Foreign,
     Found,
     Layer,
+    Optimiser,
     Recurrent,
 )
 from rnn_common.exchange.forward import Ran, run_chain, run_layer
+from rnn_common.exchange.optimisers import LEFT_OUT
 
 __all__ = [
     "SUFFIXES",
@@ -44,6 +49,7 @@ __all__ = [
     "Found",
     "Layer",
     "NotUnderstood",
+    "Optimiser",
     "Ran",
     "Recurrent",
     "read",
@@ -105,9 +111,20 @@ def _safetensors(path: Path) -> Found:
 
 
 def _by_torch_names(contents: Contents) -> Found:
-    return Found(contents.path, contents.format, tuple(by_torch_names.find(contents)), notes=contents.notes)
+    layers = tuple(by_torch_names.find(contents))
+    found = Found(contents.path, contents.format, layers, notes=contents.notes)
+    return _with_optimiser(found, lambda: torch_optimiser.find(contents, layers))
 
 
 def _by_keras(contents: Contents) -> Found:
     layers, chain, notes = by_keras.find(contents)
-    return Found(contents.path, contents.format, layers, chain, (*contents.notes, *notes))
+    found = Found(contents.path, contents.format, layers, chain, (*contents.notes, *notes))
+    return _with_optimiser(found, lambda: keras_optimiser.find(contents, layers))
+
+
+def _with_optimiser(found: Found, find: Callable[[], Optimiser | None]) -> Found:
+    """What was found with its optimiser, or with the reason why it is left out."""
+    try:
+        return replace(found, optimiser=find())
+    except ValueError as error:
+        return replace(found, notes=(*found.notes, f"{LEFT_OUT}{error}"))

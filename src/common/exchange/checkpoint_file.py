@@ -13,9 +13,11 @@ from rnn_common.exchange.description import (
     Embedding,
     Found,
     Layer,
+    Optimiser,
     Recurrent,
     default_activations,
 )
+from rnn_common.exchange.optimisers import LEFT_OUT, LeftOut, made
 from rnn_common.networks import EncoderDecoder, Model, Stack
 from rnn_common.packages import optional
 from rnn_common.training import checkpoint
@@ -41,7 +43,11 @@ def read(path: Path) -> Found:
     group = "best" if found.best else "weights"
     layers = tuple(_layers(found.model, found.best or found.weights, group))
     said = f"rnn-parity checkpoint, trained with {FRAMEWORKS[found.framework]}, {found.position.update:,} updates"
-    return Found(path, said, layers, not isinstance(found.model, EncoderDecoder), tuple(_notes(found)))
+    chain, notes = not isinstance(found.model, EncoderDecoder), tuple(_notes(found))
+    try:
+        return Found(path, said, layers, chain, notes, _optimiser(found))
+    except LeftOut as error:
+        return Found(path, said, layers, chain, (*notes, f"{LEFT_OUT}{error}"))
 
 
 def _layers(model: Model, weights: Mapping[str, Array], group: str) -> Iterator[Layer]:
@@ -75,6 +81,32 @@ def _recurrent(model: Model, stack: Stack, name: str, weights: Mapping[str, Arra
         returns_sequences=model.head == "steps" or not name.endswith(f"layer{stack.layers}"),
         arrays=tuple(f"{group}/{place}{weight}" for place in places for weight in cell.roles),
     )
+
+
+def _optimiser(found: Checkpoint) -> Optimiser:
+    """The recipe's, whose moments bear the document's names, too.
+
+    Raises:
+        LeftOut: it is not of the weights that are read, or in the form of a format before.
+    """
+    recipe = found.recipe
+    if found.best:
+        raise LeftOut("it is of the last update, not of the lowest validation loss")
+    if "sum" in found.moments:
+        raise LeftOut("it is in the form of a format before: rnn-parity resume goes on with it")
+    names = ("beta_1", "beta_2", "epsilon") if recipe.optimizer == "adam" else ("momentum",)
+    settings = {name: getattr(recipe, name) for name in ("learning_rate", *names)}
+    if recipe.optimizer == "sgd":
+        settings["nesterov"] = False
+    moments = {
+        name: _layers(found.model, moment, f"moments {name}") for name, moment in found.moments.items() if moment
+    }
+    notes = []
+    if recipe.warm_up or recipe.schedule != "constant":
+        notes.append("the learning rate is the recipe's, which has a schedule")
+    if recipe.clip_norm:
+        notes.append(f"clip_norm {recipe.clip_norm} is left out")
+    return made(recipe.optimizer, settings, found.position.update, moments, notes)
 
 
 def _notes(found: Checkpoint) -> Iterator[str]:

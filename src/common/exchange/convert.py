@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_common import exchange, twins
-from rnn_common.exchange import arrays_write, onnx_write, proof
+from rnn_common.exchange import arrays_write, onnx_write, optimisers, proof
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Found
 from rnn_common.exchange.forward import run_layer
@@ -22,11 +22,23 @@ from rnn_common.files import check_writable
 from rnn_common.packages import optional
 
 
-def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
+class Converted(NamedTuple):
+    """What came of a conversion.
+
+    Attributes:
+        proofs: that the same is computed.
+        notes: whether an optimiser goes with it, and what is not the same of it, in sentences; none where there was none.
+    """
+
+    proofs: list[Proof]
+    notes: tuple[str, ...]
+
+
+def convert(source: Path, target: Path, only: str = "") -> Converted:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
     What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
-    gets its name when that holds.
+    gets its name when that holds. The optimiser goes with it where both files have a place for it, all of it or nothing.
 
     Args:
         source: ends with one of `exchange.SUFFIXES`.
@@ -47,6 +59,7 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
         raise ValueError(
             f"source should hold a recurrent layer, got {', '.join(each.name for each in found.layers) or 'none'}"
         )
+    found, notes = optimisers.carried(found, kind)
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".rnn-parity-") as folder:
         written = Path(folder) / f"written{kind}"
         proofs = TARGETS[kind](found, written)
@@ -56,8 +69,14 @@ def convert(source: Path, target: Path, only: str = "") -> list[Proof]:
                 f"{target.name} should compute what {source.name} does, but by {worst.by} {worst.name} is {worst.deviation:.1e} "
                 f"off, bound {worst.bound:.1e}; nothing was written"
             )
+        if found.optimiser is not None:
+            different = optimisers.check_alike(found, exchange.read(written), optimisers.HOLDERS[kind])
+            if different:
+                raise ProofFailed(
+                    f"{target.name} should hold the optimiser of {source.name}, but {different}; nothing was written"
+                )
         os.replace(written, target.resolve())  # of a link what it points to
-    return proofs
+    return Converted(proofs, notes)
 
 
 def kind_of(target: Path) -> str:
@@ -83,7 +102,7 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
-    page("torch").save(arrays_write.state_dict(found.layers), path)
+    page("torch").save(found, path)
     return _of_arrays(found, path)
 
 
@@ -100,6 +119,8 @@ def _of_arrays(found: Found, path: Path) -> list[Proof]:
 def _to_keras(found: Found, path: Path) -> list[Proof]:
     tf, network = page("tf"), _network(found, path)
     model = tf.model(network, package=tf.keras.layers)
+    if found.optimiser is not None:
+        model.compile(tf.optimiser(found, model))
     tf.save(model, path)
     opened = tf.opened(path, model)
     return proof.of_network(network, "Keras", lambda x: tf.run(opened, x))
