@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ import tensorflow as tf
 
 from rnn_common import exchange, packings
 from rnn_common.cells import Cell
-from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.exchange import Dense, Embedding, Found, Layer, Optimiser, Recurrent, optimisers
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
-from rnn_tf import layers
+from rnn_tf import layers, private
 from rnn_tf.activations import function_of
 from rnn_tf.own import layer_of
 
 
 def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] = ()) -> Any:
-    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+    """The model in a file of PyTorch's, Keras's, ONNX's or NumPy's, or in a checkpoint of ours; see `rnn_common.exchange.read`.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder of checkpoints.
         dtype: of the weights. Default float32.
         cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
@@ -38,7 +39,12 @@ def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] =
     return model(exchange.read(path, cells), dtype)
 
 
-def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+def fill(
+    model: Any,
+    found_or_path: Found | Path | str,
+    match: Mapping[str, str] | None = None,
+    cells: Sequence[Cell | str] = (),
+) -> list[Proof]:
     """Give the layers of a live network the weights of those in a file of either framework, and prove that they compute the same.
 
     Recurrent layers, ours and Keras's own, embeddings and dense layers are filled; what else there is stays as it is: engines,
@@ -51,6 +57,7 @@ def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str]
         match: by the name of each layer that is to be filled that of the layer in the file, which `rnn-parity inspect` says;
             in a layer of several cells they are called `"rnn, layer 2"`. Default: all, those of one kind (recurrent,
             embedding, dense) in their order.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
@@ -65,7 +72,22 @@ def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str]
     Warns:
         MergedBiasesWarning: see `copy_weights`.
     """
-    return filling.fill("tf", model, found_or_path, match)
+    return filling.fill("tf", model, found_or_path, match, cells)
+
+
+def load_optimiser(path: Path | str, model: Any, cells: Sequence[Cell | str] = ()) -> Any:
+    """The optimiser with which the model in a file was trained, Adam or SGD, with all that it remembers.
+
+    Args:
+        path: of the file, from which `load` made the model, or its layers.
+        model: whose weights it is to train, or a dictionary of layers.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is none in it, or none that can be taken along; says why.
+    """
+    return optimiser(exchange.read(path, cells), model)
 
 
 def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
@@ -83,6 +105,18 @@ def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     if found.is_network:
         return keras.Sequential([_input(found.ours[0], dtype), *made.values()])
     return made
+
+
+def optimiser(found: Found, model: Any) -> Any:
+    """The same of what was found already."""
+    about = optimisers.fitted(found, "tf")
+    made = model if isinstance(model, dict) else {layer.name: layer for layer in model.layers}
+    trained = {name: layer.trainable_variables for name, layer in made.items() if layer.trainable_variables}
+    arrays = {
+        moment: {name: _packed(layer) for name, layer in replace(found, layers=layers).by_name("/").items()}
+        for moment, layers in about.moments.items()
+    }
+    return _remembering(about, trained, arrays)
 
 
 def _input(first: Layer, dtype: str) -> Any:
@@ -166,6 +200,44 @@ def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
         raise ValueError(f"{layer.name}: {error}") from None
 
 
+def _packed(layer: Recurrent | Embedding | Dense) -> list[exchange.Array]:
+    """A found layer's arrays, arranged as the variables of a layer of `built`, with both biases where Keras has two."""
+    if not isinstance(layer, Recurrent):
+        return [*arrays(layer).values()]
+    return [array for each in layer.directions for array in packings.pack_keras(layer.cell, each.weights)]
+
+
+def _remembering(
+    about: Optimiser, trained: Mapping[str, list[Any]], arrays: Mapping[str, Mapping[str, list[exchange.Array]]]
+) -> Any:
+    """An optimiser of layers' variables, with the moments of each layer by its name.
+
+    Raises:
+        ValueError: a layer has none.
+    """
+    settings = about.settings
+    if about.name == "adam":
+        made = keras.optimizers.Adam(*(settings[name] for name in ("learning_rate", "beta_1", "beta_2", "epsilon")))
+    else:
+        made = keras.optimizers.SGD(
+            settings["learning_rate"], float(settings["momentum"]), nesterov=bool(settings["nesterov"])
+        )
+    made.build([variable for variables in trained.values() for variable in variables])
+    made.iterations.assign(about.updates or 0)
+    if not arrays:
+        return made
+    memories = {"velocity": made.momentums} if about.name == "sgd" else {}
+    if about.name == "adam":
+        memories["m"], memories["v"] = private.moments(made)
+    for moment, own in arrays.items():
+        if others := [name for name in trained if name not in own]:
+            raise ValueError(f"model should be of the layers in the file, got {others[0]} besides")
+        given = [array for name in trained for array in own[name]]
+        for variable, array in zip(memories[moment], given, strict=True):
+            variable.assign(array)
+    return made
+
+
 def save(model: Any, path: Path) -> None:
     """Write a model as Keras does: whole, or of `.weights.h5` its weights."""
     if path.name.endswith(".weights.h5"):
@@ -185,5 +257,12 @@ def opened(path: Path, model: Any) -> Any:
 
 def run(model: Any, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
     """What a model of `model` gives, in NumPy and without dropout."""
-    mask = None if lengths is None else tf.sequence_mask(lengths, x.shape[1])
-    return np.asarray(model(tf.convert_to_tensor(x), mask=mask, training=False))
+    y = tf.convert_to_tensor(x)
+    if lengths is None:
+        return np.asarray(model(y, training=False))
+    mask = tf.sequence_mask(lengths, x.shape[1])
+    for layer in model.layers if isinstance(model, keras.Sequential) else [model]:
+        # Each that skips steps is told: an embedding hands on no mask but its own.
+        skips = isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
+        y = layer(y, mask=mask, training=False) if skips else layer(y, training=False)
+    return np.asarray(y)

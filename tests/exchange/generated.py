@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.exchange.description import (
+    LINEAR,
     NAMED,
     SOFTMAX,
     Activation,
@@ -28,6 +29,8 @@ WAYS = {
     "backwards, in the order of the input": (1, {"backwards": True}),
     "backwards, in the order that it runs in": (1, {"backwards": True, "flipped": True}),
 }
+# Embeddings, and whether their symbol 0 is padding, which not every file says.
+TABLES = {"embedding": False, "padding": True, "either": None}
 MERGES = ("concat", "sum", "mul", "ave")
 # Those that have a name, and two with numbers of their own.
 ACTIVATIONS = [*NAMED.values(), Activation("leaky_relu", 0.3), Activation("hard_sigmoid", 0.25, 0.5)]
@@ -88,12 +91,13 @@ def models(draw, plain=False):
     def dense(name, inputs, outputs, activations):
         b = random.uniform(-1, 1, outputs).astype(dtype) if draw(st.booleans()) else None
         W = random.uniform(-1, 1, (outputs, inputs)).astype(dtype)
-        return Dense(name, W, b, draw(st.sampled_from(activations)))
+        said = draw(st.booleans())
+        return Dense(name, W, b, draw(st.sampled_from(activations)) if said else LINEAR, said=said)
 
-    front, width = draw(st.sampled_from(("nothing", "embedding", "padding", "dense"))), draw(st.integers(1, 4))
-    masks = front == "padding"
+    front, width = draw(st.sampled_from(("nothing", *TABLES, "dense"))), draw(st.integers(1, 4))
+    masks = TABLES.get(front, False)
     layers = []
-    if front in ("embedding", "padding"):
+    if front in TABLES:
         layers.append(Embedding("embedding", random.uniform(-1, 1, (SYMBOLS, width)).astype(dtype), masks))
     if front == "dense":
         layers.append(dense("before", 3, width, ACTIVATIONS))

@@ -54,7 +54,7 @@ def test_a_layer_into_every_kind_of_file(kind, cell, directions, tmp_path):
     needs(kind)
     layer = recurrent(cell, directions)
     target = tmp_path / f"target{kind}"
-    proofs = convert.convert(source(tmp_path, layer), target)
+    proofs = convert.convert(source(tmp_path, layer), target).proofs
     assert [each.holds for each in proofs] == [True]
     assert proofs[0].deviation <= BOUND
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.npz", target.name]
@@ -270,7 +270,7 @@ def test_a_runtimes_rounding_is_no_fault(tmp_path):
     layer = recurrent("SimpleRNN", activations=(exchange.Activation("elu", 1.0),))
     small = {name: array * np.float32(1e-4) for name, array in layer.directions[0].weights.items()}
     found = Found(Path("a.h5"), "a test", (replace(layer, directions=(Direction(small, layer.activations),)),))
-    (held,) = convert.write(found, tmp_path / "a.onnx")
+    (held,) = convert.write(found, tmp_path / "a.onnx").proofs
     assert held.holds
     assert held.deviation > 1e-5
 
@@ -282,12 +282,12 @@ def test_what_is_0_throughout_is_not_off(tmp_path):
     off = Dense("off", np.zeros((2, 4), np.float32), np.full(2, -9, np.float32), exchange.Activation("relu"))
     through = Dense("through", np.ones((1, 2), np.float32), None, TANH)
     found = Found(Path("a.h5"), "a test", (layer, off, through), chain=True)
-    assert all(each.holds for each in convert.write(found, tmp_path / "a.onnx"))
+    assert all(each.holds for each in convert.write(found, tmp_path / "a.onnx").proofs)
 
 
 def test_only_some_layers(tmp_path):
     path = source(tmp_path, recurrent("LSTM", name="a"), recurrent("GRU", name="b"))
-    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b")] == ["b"]
+    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b").proofs] == ["b"]
     with pytest.raises(
         ValueError, match=r"only should begin the name of a recurrent layer of source.npz \(a, b\), got c"
     ):
@@ -369,7 +369,7 @@ def test_the_weights_of_embeddings_and_dense_layers_are_proven(kind, tmp_path, m
     """Bit for bit in their dtypes, with what the arrays do not say."""
     needs(kind)
     monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", NET))
-    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}").proofs
     assert [(each.name, each.run, each.deviation, each.bound) for each in proofs[1:]] == [
         ("embedding", False, 0, 0),
         ("fc", False, 0, 0),
@@ -440,7 +440,7 @@ def test_states_and_lengths_of_an_onnx_file(states, lengths, directions, tmp_pat
         Dense("head", np.ones((2, 4 * directions), np.float32), np.ones(2, np.float32), exchange.Activation("tanh")),
     )
     monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", layers, chain=True))
-    proofs = convert.convert(tmp_path / "a.keras", tmp_path / "b.onnx", states=states, lengths=lengths)
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / "b.onnx", states=states, lengths=lengths).proofs
     finals = ["h_n of a.keras", "c_n of a.keras"] if states else []
     assert [each.name for each in proofs] == ["a.keras", *finals]
     session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])

@@ -98,7 +98,7 @@ def test_from_file_to_file_and_back(kind, tmp_path):
         pytest.importorskip("torch")
     path = source(tmp_path, arrays(prefix="rnn.", suffixes=("_l0", "_l0_reverse", "_l1", "_l1_reverse")))
     target = tmp_path / f"b{kind}"
-    assert all(each.holds for each in convert.convert(path, target, cells=[PEEPHOLES]))
+    assert all(each.holds for each in convert.convert(path, target, cells=[PEEPHOLES]).proofs)
     convert.convert(target, tmp_path / "c.npz", cells=[PEEPHOLES])
     with np.load(path) as before, np.load(tmp_path / "c.npz") as after:
         assert list(before) == list(after)
@@ -122,7 +122,7 @@ def test_a_step_that_there_is_not(tmp_path):
     whole = cell_of(PEEPHOLES)
     path = source(tmp_path, arrays())
     own = Cell("A", whole.states, whole.weights, numpy=whole.numpy)
-    assert [each.by for each in convert.convert(path, tmp_path / "b.npz", cells=[own])] == ["the equations"]
+    assert [each.by for each in convert.convert(path, tmp_path / "b.npz", cells=[own]).proofs] == ["the equations"]
     with pytest.raises(ValueError, match="A should have a step in NumPy"):
         convert.convert(path, tmp_path / "c.npz", cells=[Cell("A", whole.states, whole.weights, torch=whole.torch)])
     for name in twins.installed():

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from rnn_common import exchange, twins
 from rnn_common.exchange import arrays_write, convert, proof
-from rnn_common.exchange.description import NAMED, SOFTMAX, Dense, Embedding, Recurrent, default_activations
+from rnn_common.exchange.description import LINEAR, NAMED, SOFTMAX, Dense, Embedding, Recurrent, default_activations
 from tests.exchange.generated import models
 
 ARRAYS, KERAS = (".npz", ".safetensors", ".pt"), (".keras", ".weights.h5")
@@ -155,8 +155,11 @@ def check_same(found, again, kind):
         other = others.get(layer.name)
         if isinstance(layer, Dense) and isinstance(other, Dense):
             check_close({"W": other.W, "b": other.b}, {"W": layer.W, "b": layer.b})
+            assert other.said == (kind not in ARRAYS)
+            assert other.activation == (layer.activation if other.said else LINEAR)
         elif isinstance(layer, Embedding) and kind != ".weights.h5":
             check_close({"E": other.E}, {"E": layer.E})
+            assert other.masks == (None if kind in ARRAYS else bool(layer.masks))
     if kind in (".keras", ".onnx"):
         assert again.is_network
         assert [layer.name for layer in again.ours] == [
@@ -187,7 +190,7 @@ def step(found, kind):
     with tempfile.TemporaryDirectory() as folder:
         target, refused = Path(folder) / f"target{kind}", ""
         try:
-            proofs = convert.write(found, target)
+            proofs = convert.write(found, target).proofs
         except ValueError as error:
             refused = str(error)
         assert bool(refused) == bool(reasons), refused or f"it should have been refused: {reasons}"

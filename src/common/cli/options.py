@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rnn_common import exchange
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.cli import terminal
 from rnn_common.tasks import SETTINGS, TASKS
@@ -62,3 +63,5 @@ Setting = Annotated[str, named(SETTINGS, help="quick, full (more time, or a GPU)
 Device = Annotated[str, named(DEVICES, help="cpu or cuda.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint's JSON file, or its folder.")]
 Output = Annotated[Path, typer.Option(parser=terminal.path, help="The folder for JSON and figures.")]
+SOURCES = f"It ends with {', '.join(exchange.SUFFIXES)}, or is a folder of checkpoints."
+Source = Annotated[Path, typer.Argument(parser=terminal.path, help=SOURCES)]

@@ -12,12 +12,13 @@ from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Re
 from rnn_common.exchange.tf1_cells import cells
 from rnn_common.exchange.torch_stacks import stacks
 
+OPTIMISER = "optimiser state"  # the kind of layer that it is listed as
 SHOWN = 4  # arrays of a foreign layer, that are named in words
 
 # `fc.weight` beside `fc.bias`; in short `fc_w` beside `fc_b`. (`attention.in_proj_weight` is three layers in one.)
 _WEIGHT = re.compile(r"(?P<stem>(?:.*[./])?)weight|(?P<short>(?:.*[./_])?)[wW]")
 _TABLE = re.compile(r"(?<![a-z])emb|embed", re.IGNORECASE)
-_OPTIMISER = re.compile(r"(?P<prefix>(?:.*/)?)param_groups/0/.*")
+_SETTING = re.compile(r"(?P<prefix>(?:.*/)?)param_groups/0/.*")
 _MOMENTS = re.compile(r"(?P<prefix>.*[./])?[^./]+[./](?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)")
 
 
@@ -67,7 +68,7 @@ def find(contents: Contents, own: Sequence[Cell] = ()) -> list[Layer]:
 
 def _optimisers(arrays: Mapping[str, Array], config: Mapping[str, object]) -> Iterator[Foreign]:
     """What an optimiser remembers: known by the settings beside it, or by the names of Adam's and SGD's moments."""
-    settings = {match["prefix"] for key in config if (match := _OPTIMISER.fullmatch(key))}
+    settings = {match["prefix"] for key in config if (match := _SETTING.fullmatch(key))}
     groups: dict[str, list[str]] = {}
     for name in arrays:
         states = (match.start() for match in re.finditer(r"(?<![^/])state/", name))
@@ -77,7 +78,7 @@ def _optimisers(arrays: Mapping[str, Array], config: Mapping[str, object]) -> It
         if prefix is not None:
             groups.setdefault(prefix, []).append(name)
     for prefix, names in groups.items():
-        yield Foreign(prefix.rstrip("./") or "optimiser", "optimiser state", changes=False, arrays=tuple(names))
+        yield Foreign(prefix.rstrip("./") or "optimiser", OPTIMISER, changes=False, arrays=tuple(names))
 
 
 def _dense(arrays: Mapping[str, Array]) -> Iterator[Dense]:

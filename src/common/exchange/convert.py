@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from rnn_common import exchange, twins
 from rnn_common.cells import Cell
-from rnn_common.exchange import arrays_file, arrays_write, by_torch_names, onnx_write, proof, pytorch_file
+from rnn_common.exchange import arrays_file, arrays_write, by_torch_names, onnx_write, optimisers, proof, pytorch_file
 from rnn_common.exchange.contents import Array, Contents
 from rnn_common.exchange.description import LINEAR, Dense, Embedding, Found, Layer, Recurrent
 from rnn_common.exchange.forward import run_layer
@@ -20,6 +21,18 @@ from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.files import check_writable
 from rnn_common.packages import optional
 from rnn_common.twins import page
+
+
+class Converted(NamedTuple):
+    """What came of a conversion.
+
+    Attributes:
+        proofs: that the same is computed.
+        notes: whether an optimiser goes with it, and what is not the same of it, in sentences; none where there was none.
+    """
+
+    proofs: list[Proof]
+    notes: tuple[str, ...]
 
 
 def convert(
@@ -30,11 +43,11 @@ def convert(
     *,
     states: bool = False,
     lengths: bool = False,
-) -> list[Proof]:
+) -> Converted:
     """Write what is in one file into another of another kind, and prove that it computes the same.
 
     What was written is read again and run by whoever it is for, on a probe, beside the equations with what was read. The file
-    gets its name when that holds.
+    gets its name when that holds. The optimiser goes with it where both files have a place for it, all of it or nothing.
 
     Args:
         source: ends with one of `exchange.SUFFIXES`.
@@ -55,7 +68,7 @@ def convert(
     return write(found.only(only) if only else found, target, states=states, lengths=lengths)
 
 
-def write(found: Found, target: Path, *, states: bool = False, lengths: bool = False) -> list[Proof]:
+def write(found: Found, target: Path, *, states: bool = False, lengths: bool = False) -> Converted:
     """Write what was found into a file, and prove that it computes the same; see `convert`.
 
     Args:
@@ -70,6 +83,7 @@ def write(found: Found, target: Path, *, states: bool = False, lengths: bool = F
         raise ValueError(
             f"source should hold a recurrent layer, got {', '.join(each.name for each in found.layers) or 'none'}"
         )
+    found, notes = optimisers.carried(found, kind)
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".rnn-parity-") as folder:
         written = Path(folder) / f"written{kind}"
         proofs = TARGETS[kind](found, written, **dict.fromkeys(inputs, True))
@@ -79,8 +93,14 @@ def write(found: Found, target: Path, *, states: bool = False, lengths: bool = F
                 f"{target.name} should compute what {found.path.name} does, but {worst.name}, by {worst.by}, is "
                 f"{worst.deviation:.1e} off, bound {worst.bound:.1e}; nothing was written"
             )
+        if found.optimiser is not None:
+            different = optimisers.check_alike(found, exchange.read(written, _own(found)), optimisers.HOLDERS[kind])
+            if different:
+                raise ProofFailed(
+                    f"{target.name} should hold the optimiser of {found.path.name}, but {different}; nothing was written"
+                )
         os.replace(written, target.resolve())  # of a link what it points to
-    return proofs
+    return Converted(proofs, notes)
 
 
 def _check(target: Path, **inputs: bool) -> tuple[str, list[str]]:
@@ -123,8 +143,14 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
-    page("torch").save(arrays_write.state_dict(found.layers), path)
-    return _of_arrays(found, pytorch_file.read(path))
+    page("torch").save(found, path)
+    contents = pytorch_file.read(path)
+    if found.optimiser is not None:  # beside which the network is one of two
+        own = {
+            name.removeprefix("model/"): array for name, array in contents.arrays.items() if name.startswith("model/")
+        }
+        contents = replace(contents, arrays=own)
+    return _of_arrays(found, contents)
 
 
 def _of_arrays(found: Found, contents: Contents) -> list[Proof]:
@@ -164,6 +190,8 @@ def _unsaid(layer: Embedding | Dense, read: type[Layer] | None) -> str:
 def _to_keras(found: Found, path: Path) -> list[Proof]:
     tf, network = page("tf"), _network(found, path)
     model = tf.model(network, package=tf.keras.layers)
+    if found.optimiser is not None:
+        model.compile(tf.optimiser(found, model))
     tf.save(model, path)
     opened = tf.opened(path, model)
     return proof.of_network(network, proof.BY["tf"], lambda x: tf.run(opened, x))

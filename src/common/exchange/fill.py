@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnn_common import copying, exchange, twins
+from rnn_common.cells import Cell
 from rnn_common.exchange import proof
 from rnn_common.exchange.arrays_write import place
 from rnn_common.exchange.contents import Array
@@ -84,9 +85,15 @@ def _order(flipped: bool | None) -> str | None:
     return None if flipped is None else "last step first" if flipped else "first step first"
 
 
-def fill(twin: str, model: Any, source: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+def fill(
+    twin: str,
+    model: Any,
+    source: Found | Path | str,
+    match: Mapping[str, str] | None = None,
+    cells: Sequence[Cell | str] = (),
+) -> list[Proof]:
     """Give the layers of a live network the weights of those that were found in a file; see `rnn_torch.fill`, `rnn_tf.fill`."""
-    found = source if isinstance(source, Found) else exchange.read(source)
+    found = source if isinstance(source, Found) else exchange.read(source, cells)
     framework, page, live_page = twins.get(twin), twins.page(twin), twins.page(twin, "live")
     lives = live_page.inside(model)
     pairs = _pairs(lives, found, match)
