@@ -60,7 +60,7 @@ def fill(
         cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
-        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+        How far each is from the equations, and its bound: in a dtype coarser than float32 rounding may be as much coarser.
 
     Raises:
         NotUnderstood, OSError: see `read`.
@@ -192,14 +192,6 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
     return _filled(both, (None, None, layer.input_size), weights)
 
 
-def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
-    """What Keras takes for a layer's activation."""
-    try:
-        return function_of(activation)
-    except ValueError as error:
-        raise ValueError(f"{layer.name}: {error}") from None
-
-
 def _packed(layer: Recurrent | Embedding | Dense) -> list[exchange.Array]:
     """A found layer's arrays, arranged as the variables of a layer of `built`, with both biases where Keras has two."""
     if not isinstance(layer, Recurrent):
@@ -236,6 +228,14 @@ def _remembering(
         for variable, array in zip(memories[moment], given, strict=True):
             variable.assign(array)
     return made
+
+
+def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
+    """What Keras takes for a layer's activation."""
+    try:
+        return function_of(activation)
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
 
 
 def save(model: Any, path: Path) -> None:

@@ -75,7 +75,7 @@ def fill(
         cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
-        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+        How far each is from the equations, and its bound: in a dtype coarser than float32 rounding may be as much coarser.
 
     Raises:
         NotUnderstood, OSError: see `read`.

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache, reduce
 from operator import getitem
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from typer.testing import CliRunner
 import rnn_tf
 import rnn_torch
 from rnn_common import exchange, networks, packings
-from rnn_common.cells import CELLS, IN_BOTH
+from rnn_common.cells import CELLS, IN_BOTH, cell_of
 from rnn_common.cli import app
 from rnn_common.exchange import by_keras, convert, keras_file, keras_optimiser, optimisers
 from rnn_common.exchange.proof import ProofFailed
@@ -35,6 +36,7 @@ from rnn_common.training import checkpoint
 from rnn_common.training.checkpoint import Checkpoint, Position
 from rnn_common.training.recipe import Recipe
 
+PEEPHOLES = f"{Path(__file__).parents[2]}/examples/peephole_lstm.py:PEEPHOLE_LSTM"
 RATE, BETAS, MOMENTUM, EPSILON = 2.0**-7, (0.875, 1 - 2.0**-10), 0.875, 1e-8
 UNIT = float(np.finfo(np.float32).eps)
 OPTIMISERS = {
@@ -304,6 +306,28 @@ def test_from_a_checkpoint_of_ours(target, kind, tmp_path):
     assert again.updates == (3 if kind == "adam" or target == ".keras" else None)
 
 
+@pytest.mark.parametrize("page", [rnn_torch, rnn_tf])
+def test_of_a_cell_of_ones_own(page, tmp_path):
+    """From PyTorch's file into another, and into either framework, by the names of the cell's weights."""
+    cell = cell_of(PEEPHOLES)
+    net = torch.nn.ModuleDict({"rnn": rnn_torch.layer_of(cell)(3, 4)})
+    optimiser = torch.optim.Adam(net.parameters(), RATE, BETAS)
+    random = np.random.default_rng(0)
+    given = {name: random.standard_normal(shape) for name, shape in cell.shapes(3, 4).items()}
+    step_torch(optimiser, dict(net.named_parameters()), {f"rnn.{name}_l0": g for name, g in given.items()})
+    torch.save({"model": net.state_dict(), "optimizer": optimiser.state_dict()}, tmp_path / "a.pt")
+    done = convert.convert(tmp_path / "a.pt", tmp_path / "b.pt", cells=[PEEPHOLES])
+    assert done.notes[0].startswith("The optimiser goes with it: Adam")
+    model = page.load(tmp_path / "b.pt", cells=[PEEPHOLES])
+    optimiser = page.load_optimiser(tmp_path / "b.pt", model, [PEEPHOLES])
+    if page is rnn_torch:
+        m = [optimiser.state[parameter]["exp_avg"].numpy() for parameter in model.parameters()]
+    else:
+        m = [each.numpy().T for each in rnn_tf.private.moments(optimiser)[0]]
+    for got, g in zip(m, given.values(), strict=True):
+        np.testing.assert_allclose(got, (1 - BETAS[0]) * g, rtol=4 * UNIT)
+
+
 # What is left out, by name
 
 ODD = [
@@ -432,6 +456,21 @@ def test_what_is_left_out_of_torch(optimiser, others, reason, tmp_path):
     assert reason in said.replace("model/lstm", "lstm")
     assert "\n" not in said
     assert any(layer.name == "model/lstm" for layer in found.recurrent)
+
+
+def test_moments_of_a_cell_of_tensorflow_1(tmp_path):
+    """To whose bias a forget bias is added, which none of its moments has."""
+    weights = {"rnn/lstm_cell/kernel": torch.ones(7, 16), "rnn/lstm_cell/bias": torch.ones(16)}
+    parameters = [torch.nn.Parameter(each) for each in weights.values()]
+    optimiser = torch.optim.Adam(parameters)
+    for each in parameters:
+        each.grad = torch.ones_like(each)
+    optimiser.step()
+    torch.save({"model": weights, "optimizer": optimiser.state_dict()}, tmp_path / "a.pt")
+    found = exchange.read(tmp_path / "a.pt")
+    assert [layer.packing for layer in found.recurrent] == ["tf1"]
+    assert found.optimiser is None
+    assert any("is packed as TensorFlow 1 does" in note for note in found.notes)
 
 
 def test_an_optimiser_before_its_first_step(tmp_path):

@@ -134,7 +134,7 @@ def held(name: str, by: str, expected: Expected, got: Array, dtype: str = "float
         name, by: see `Proof`.
         expected: of the equations.
         got: what came.
-        dtype: in which it was computed: a coarser one than float32 may be as much farther as it is coarser. Default `"float32"`.
+        dtype: in which it was computed: a coarser one than float32 may round as much more coarsely. Default `"float32"`.
     """
     return Proof(name, by, _from(got, expected.exact), expected.bound(dtype))
 
