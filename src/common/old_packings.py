@@ -1,15 +1,20 @@
-"""Gate-named weights to and from the packings that Keras has given up, and that old files still have.
+"""Gate-named weights to and from the packings that Keras and TensorFlow have given up, and that old files still have.
 
 | packing | arrays | LSTM | GRU | biases |
 | --- | --- | --- | --- | --- |
 | cudnn | kernel, recurrent kernel, bias | i f c̃ o | z r ñ | two in one row: `(2 · gates · hidden,)` |
 | keras 1 | W, U and b of each gate in turn | i c̃ f o | z r ñ | one |
+| tf1 | kernel and bias; of a GRU those of its gates, then the candidate's | i c̃ f o | r z, ñ | one |
 
 The arrays of `CuDNNLSTM` have the shapes of an `LSTM`'s, but not its arrangement: a gate's block of the kernel is the matrix
 `(hidden, input)` in rows, folded into `(input, hidden)` without being transposed, and a gate's block of the recurrent kernel
 is not transposed either. A file that is read as if it were an `LSTM`'s gives other numbers and no error: only the bias tells.
 
-Of a GRU Keras 1 has the third form alone. With `consume_less="gpu"` it has Keras 2's three arrays, and so it has of SimpleRNN.
+The cells of TensorFlow 1 (`tf.nn.rnn_cell`) have one kernel for x_t with h_{t−1} behind it, and an LSTM's adds its `forget_bias`
+to b_f when it runs: here it is in b_f. What Paddle has is PyTorch's packing, under PyTorch's names.
+
+Of a GRU Keras 1 and TensorFlow 1 have the third form alone. With `consume_less="gpu"` Keras 1 has Keras 2's three arrays, and so
+it has of SimpleRNN.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from rnn_common.packings import by_gate, merged, pack_keras, unpack_keras
 Array = NDArray[Any]
 
 CUDNN = ("LSTM", "GRU")
+# The gates of each pair of kernel and bias.
+TF_1 = {"SimpleRNN": (("h",),), "LSTM": (("i", "c", "f", "o"),), "GRU v3": (("r", "z"), ("n",))}
 KERAS_1 = {"SimpleRNN": ("h",), "LSTM": ("i", "c", "f", "o"), "GRU v3": ("z", "r", "n")}
 
 
@@ -99,8 +106,7 @@ def pack_keras_1(cell: Cell | str, weights: Mapping[str, Array]) -> list[Array]:
         ValueError: another cell than `SimpleRNN`, `LSTM` and `GRU v3`.
     """
     cell = _of(cell, tuple(KERAS_1))
-    zero = np.zeros(len(weights[cell.input_matrices[0]]), weights[cell.input_matrices[0]].dtype)
-    weights = merged(cell, dict.fromkeys(cell.biases, zero) | dict(weights))
+    weights = _with_one_bias(cell, weights)
     if len(cell.gates) == 1:
         return pack_keras(cell, weights)
     return [
@@ -112,6 +118,63 @@ def pack_keras_1(cell: Cell | str, weights: Mapping[str, Array]) -> list[Array]:
             weights[cell.bias(gate)],
         )
     ]
+
+
+def unpack_tf1(cell: Cell | str, arrays: Sequence[Any], forget_bias: float = 1.0) -> dict[str, Array]:
+    """The arrays of `BasicRNNCell`, `BasicLSTMCell` or `LSTMCell`, or `GRUCell` of TensorFlow 1 by the document's names.
+
+    Args:
+        cell: `SimpleRNN`, `LSTM` or `GRU v3`.
+        arrays: kernel `(input + hidden, gates · hidden)` and bias `(gates · hidden,)`; of `GRU v3` these of the gates r and z,
+            then of the candidate.
+        forget_bias: what the LSTM adds to b_f. Default 1, as in TensorFlow.
+
+    Raises:
+        ValueError: another cell, another number of arrays, or a misshapen one.
+    """
+    cell = _of(cell, tuple(TF_1))
+    orders = TF_1[cell.name]
+    if len(arrays) != 2 * len(orders):
+        raise ValueError(f"arrays of {cell.name} should be {2 * len(orders)}, got {len(arrays)}")
+    found: dict[str, Array] = {}
+    for order, kernel, bias in zip(orders, map(np.asarray, arrays[::2]), map(np.asarray, arrays[1::2]), strict=True):
+        hidden, gates = bias.size // len(order), len(order)
+        if bias.shape != (gates * hidden,) or not hidden:
+            raise ValueError(f"bias should have shape ({gates} · hidden,), got {bias.shape}")
+        if kernel.ndim != 2 or kernel.shape[0] <= hidden or kernel.shape[1] != gates * hidden:
+            raise ValueError(f"kernel should have shape (input + {hidden}, {gates * hidden}), got {kernel.shape}")
+        for gate, block, b in zip(order, np.split(kernel, gates, axis=1), np.split(bias, gates), strict=True):
+            W, R = block[:-hidden], block[-hidden:]
+            found |= {cell.input_weight(gate): W.T, cell.recurrent_weight(gate): R.T, cell.bias(gate): b}
+    _check(cell, found)
+    if cell.name == "LSTM":
+        found["b_f"] = found["b_f"] + forget_bias
+    return {name: found[name] for name in cell.roles}
+
+
+def pack_tf1(cell: Cell | str, weights: Mapping[str, Array], forget_bias: float = 1.0) -> list[Array]:
+    """Weights by the document's names as the cells of TensorFlow 1 have them: see `unpack_tf1`.
+
+    Absent biases are 0, and two that are added are added here.
+
+    Raises:
+        ValueError: another cell than `SimpleRNN`, `LSTM` and `GRU v3`.
+    """
+    cell = _of(cell, tuple(TF_1))
+    weights = _with_one_bias(cell, weights)
+    if cell.name == "LSTM":
+        weights["b_f"] = weights["b_f"] - forget_bias
+    arrays = []
+    for order in TF_1[cell.name]:
+        blocks = [np.hstack([weights[cell.input_weight(gate)], weights[cell.recurrent_weight(gate)]]) for gate in order]
+        arrays += [np.ascontiguousarray(np.concatenate(blocks).T)]
+        arrays += [np.concatenate([weights[cell.bias(gate)] for gate in order])]
+    return arrays
+
+
+def _with_one_bias(cell: Cell, weights: Mapping[str, Array]) -> dict[str, Array]:
+    zero = np.zeros(len(weights[cell.input_matrices[0]]), weights[cell.input_matrices[0]].dtype)
+    return merged(cell, dict.fromkeys(cell.biases, zero) | dict(weights))
 
 
 def _of(cell: Cell | str, names: Sequence[str]) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnn_common.doctor.calls import Call, Seen
+from rnn_common.doctor.calls import Call, Seen, coarser
 from rnn_common.doctor.sides import Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, SOFTMAX, Activation, Dense, Direction, Embedding, Layer, Recurrent
@@ -33,13 +34,25 @@ def side(model: Any, name: str) -> Side:
         raise ValueError(f"{name} should hold a recurrent layer, got {type(model).__name__}")
     return Side(
         name,
-        lambda call: Seen(_array(_called(model, call))),
+        lambda call: _seen(_called(model, call)),
         tuple(layer for _, layer in found),
         _dtype(model),
         framework="tf",
         steps=lambda call: _steps(model, call),
+        untouched=lambda: _untouched(model),
         origin=type(model).__name__,
     )
+
+
+@contextmanager
+def _untouched(layer: Any) -> Iterator[None]:
+    """States that are kept from call to call, and the random numbers that come next, are put back behind it."""
+    before = [(each, keras.ops.convert_to_numpy(each)) for each in layer.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for each, value in before:
+            each.assign(value)
 
 
 def is_recurrent(layer: Any) -> bool:
@@ -60,6 +73,7 @@ def _of_layer(layer: Any, name: str) -> Side:
         takes_state=True,
         takes_lengths=True,
         framework="tf",
+        untouched=lambda: _untouched(layer),
         origin=type(layer).__name__,
     )
 
@@ -116,7 +130,8 @@ class _Own:
 
 
 def _dtype(layer: Any) -> str:
-    return str(layer.compute_dtype)
+    """The coarsest in it."""
+    return coarser(str(layer.compute_dtype), *(_dtype(each) for each in getattr(layer, "layers", ())))
 
 
 def _tensor(array: Array, layer: Any) -> Tensor:
@@ -163,7 +178,7 @@ def made(layer: Layer) -> Callable[[Array], Array]:
 
 def known(model: Any) -> Iterator[tuple[Any, Layer]]:
     """The embeddings, recurrent and dense layers in a network, in the order in which it has them."""
-    for each in model.layers:
+    for each in [model] if is_recurrent(model) else getattr(model, "layers", ()):
         if is_recurrent(each):
             yield each, recurrent(each, each.name)
         elif isinstance(each, keras.layers.Embedding):
@@ -181,9 +196,15 @@ def _of_dense(activation: Any) -> Any:
     return SOFTMAX if activation is keras.activations.softmax else _in_numpy(described(activation))
 
 
-def _called(model: Any, call: Call) -> Tensor:
-    outputs = model(_tensor(call.x, model), mask=_mask(call))
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+def _called(model: Any, call: Call) -> Any:
+    given = {} if call.lengths is None else {"mask": _mask(call)}  # a call of the user's own may take none
+    return model(_tensor(call.x, model), **given)
+
+
+def _seen(outputs: Any) -> Seen:
+    """Of several outputs the first."""
+    several = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    return Seen(_array(several[0]), others=len(several) - 1)
 
 
 def _steps(model: Any, call: Call) -> list[Step]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import exchange, packings
-from rnn_common.exchange import Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.cells import Cell
+from rnn_common.exchange import Dense, Embedding, Found, Layer, Optimiser, Recurrent, optimisers
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
-from rnn_tf import layers
+from rnn_tf import layers, private
 from rnn_tf.activations import function_of
+from rnn_tf.own import layer_of
 
 
-def load(path: Path | str, dtype: str = "float32") -> Any:
-    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] = ()) -> Any:
+    """The model in a file of PyTorch's, Keras's, ONNX's or NumPy's, or in a checkpoint of ours; see `rnn_common.exchange.read`.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder of checkpoints.
         dtype: of the weights. Default float32.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         A `keras.Sequential` where the file says that its layers are one; else a dictionary of those that we have, by name.
@@ -32,10 +36,15 @@ def load(path: Path | str, dtype: str = "float32") -> Any:
         NotUnderstood, OSError: see `read`.
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
-    return model(exchange.read(path), dtype)
+    return model(exchange.read(path, cells), dtype)
 
 
-def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+def fill(
+    model: Any,
+    found_or_path: Found | Path | str,
+    match: Mapping[str, str] | None = None,
+    cells: Sequence[Cell | str] = (),
+) -> list[Proof]:
     """Give the layers of a live network the weights of those in a file of either framework, and prove that they compute the same.
 
     Recurrent layers, ours and Keras's own, embeddings and dense layers are filled; what else there is stays as it is: engines,
@@ -48,9 +57,10 @@ def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str]
         match: by the name of each layer that is to be filled that of the layer in the file, which `rnn-parity inspect` says;
             in a layer of several cells they are called `"rnn, layer 2"`. Default: all, those of one kind (recurrent,
             embedding, dense) in their order.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
-        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+        How far each is from the equations, and its bound: in a dtype coarser than float32 rounding may be as much coarser.
 
     Raises:
         NotUnderstood, OSError: see `read`.
@@ -62,7 +72,22 @@ def fill(model: Any, found_or_path: Found | Path | str, match: Mapping[str, str]
     Warns:
         MergedBiasesWarning: see `copy_weights`.
     """
-    return filling.fill("tf", model, found_or_path, match)
+    return filling.fill("tf", model, found_or_path, match, cells)
+
+
+def load_optimiser(path: Path | str, model: Any, cells: Sequence[Cell | str] = ()) -> Any:
+    """The optimiser with which the model in a file was trained, Adam or SGD, with all that it remembers.
+
+    Args:
+        path: of the file, from which `load` made the model, or its layers.
+        model: whose weights it is to train, or a dictionary of layers.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is none in it, or none that can be taken along; says why.
+    """
+    return optimiser(exchange.read(path, cells), model)
 
 
 def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
@@ -82,6 +107,18 @@ def model(found: Found, dtype: str = "float32", package: Any = layers) -> Any:
     return made
 
 
+def optimiser(found: Found, model: Any) -> Any:
+    """The same of what was found already."""
+    about = optimisers.fitted(found, "tf")
+    made = model if isinstance(model, dict) else {layer.name: layer for layer in model.layers}
+    trained = {name: layer.trainable_variables for name, layer in made.items() if layer.trainable_variables}
+    arrays = {
+        moment: {name: _packed(layer) for name, layer in replace(found, layers=layers).by_name("/").items()}
+        for moment, layers in about.moments.items()
+    }
+    return _remembering(about, trained, arrays)
+
+
 def _input(first: Layer, dtype: str) -> Any:
     """Symbols `(batch, time)`, or features `(batch, time, input)`."""
     if isinstance(first, Embedding):
@@ -97,7 +134,9 @@ def built(layer: Layer, dtype: str = "float32", package: Any = layers, name: str
         return _filled(table, (None, None), [*arrays(layer).values()])
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
-        dense = keras.layers.Dense(outputs, function_of(layer.activation), layer.b is not None, dtype=dtype, name=name)
+        dense = keras.layers.Dense(
+            outputs, _function(layer, layer.activation), layer.b is not None, dtype=dtype, name=name
+        )
         return _filled(dense, (None, inputs), [*arrays(layer).values()])
     assert isinstance(layer, Recurrent)
     return _recurrent(layer, dtype, package, name)
@@ -129,11 +168,12 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
             "alone; got one that runs backwards with outputs in the order of the input: make it both ways, or flip it yourself"
         )
 
+    kind: Any = getattr(package, layer.cell.layer_class) if layer.cell.in_table else layer_of(layer.cell)
+
     def made(direction: exchange.Direction, backwards: bool, **names: str | None) -> Any:
-        options = dict(
-            zip(("activation", "recurrent_activation"), map(function_of, direction.activations), strict=False)
-        )
-        return getattr(package, layer.cell.layer_class)(
+        functions = [_function(layer, each) for each in direction.activations]
+        options = dict(zip(("activation", "recurrent_activation"), functions, strict=False))
+        return kind(
             layer.hidden_size,
             use_bias=layer.bias,
             return_sequences=sequences,
@@ -150,6 +190,52 @@ def _recurrent(layer: Recurrent, dtype: str, package: Any, name: str | None) -> 
     forward, backward = (made(each, n == 1) for n, each in enumerate(layer.directions))
     both = keras.layers.Bidirectional(forward, layer.merge, backward_layer=backward, dtype=dtype, name=name)
     return _filled(both, (None, None, layer.input_size), weights)
+
+
+def _packed(layer: Recurrent | Embedding | Dense) -> list[exchange.Array]:
+    """A found layer's arrays, arranged as the variables of a layer of `built`, with both biases where Keras has two."""
+    if not isinstance(layer, Recurrent):
+        return [*arrays(layer).values()]
+    return [array for each in layer.directions for array in packings.pack_keras(layer.cell, each.weights)]
+
+
+def _remembering(
+    about: Optimiser, trained: Mapping[str, list[Any]], arrays: Mapping[str, Mapping[str, list[exchange.Array]]]
+) -> Any:
+    """An optimiser of layers' variables, with the moments of each layer by its name.
+
+    Raises:
+        ValueError: a layer has none.
+    """
+    settings = about.settings
+    if about.name == "adam":
+        made = keras.optimizers.Adam(*(settings[name] for name in ("learning_rate", "beta_1", "beta_2", "epsilon")))
+    else:
+        made = keras.optimizers.SGD(
+            settings["learning_rate"], float(settings["momentum"]), nesterov=bool(settings["nesterov"])
+        )
+    made.build([variable for variables in trained.values() for variable in variables])
+    made.iterations.assign(about.updates or 0)
+    if not arrays:
+        return made
+    memories = {"velocity": made.momentums} if about.name == "sgd" else {}
+    if about.name == "adam":
+        memories["m"], memories["v"] = private.moments(made)
+    for moment, own in arrays.items():
+        if others := [name for name in trained if name not in own]:
+            raise ValueError(f"model should be of the layers in the file, got {others[0]} besides")
+        given = [array for name in trained for array in own[name]]
+        for variable, array in zip(memories[moment], given, strict=True):
+            variable.assign(array)
+    return made
+
+
+def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
+    """What Keras takes for a layer's activation."""
+    try:
+        return function_of(activation)
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
 
 
 def save(model: Any, path: Path) -> None:
@@ -171,5 +257,12 @@ def opened(path: Path, model: Any) -> Any:
 
 def run(model: Any, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:
     """What a model of `model` gives, in NumPy and without dropout."""
-    mask = None if lengths is None else tf.sequence_mask(lengths, x.shape[1])
-    return np.asarray(model(tf.convert_to_tensor(x), mask=mask, training=False))
+    y = tf.convert_to_tensor(x)
+    if lengths is None:
+        return np.asarray(model(y, training=False))
+    mask = tf.sequence_mask(lengths, x.shape[1])
+    for layer in model.layers if isinstance(model, keras.Sequential) else [model]:
+        # Each that skips steps is told: an embedding hands on no mask but its own.
+        skips = isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
+        y = layer(y, mask=mask, training=False) if skips else layer(y, training=False)
+    return np.asarray(y)

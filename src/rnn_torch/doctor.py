@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn_common.doctor.calls import Call, Seen
+from rnn_common.doctor.calls import Call, Seen, coarser
 from rnn_common.doctor.sides import Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, Dense, Direction, Embedding, Layer, Recurrent
@@ -32,14 +33,29 @@ def side(module: nn.Module, name: str) -> Side:
         raise ValueError(f"{name} should hold a recurrent layer, got {type(module).__name__}")
     return Side(
         name,
-        lambda call: Seen(_array(_called(module, call))),
+        lambda call: _seen(_called(module, call)),
         tuple(layer for _, layers in found for layer in layers),
         _dtype(module),
         framework="torch",
         evaluated=lambda: side(deepcopy(module).eval(), name),
         steps=lambda call: _steps(module, call),
+        untouched=lambda: _untouched(module),
         origin=type(module).__name__,
     )
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[None]:
+    """Buffers, as of a batch norm in training, and the random numbers that come next, are put back behind it."""
+    devices = {each.device for each in (*module.parameters(), *module.buffers()) if each.is_cuda}
+    buffers = [(each, each.clone()) for each in module.buffers()]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for each, before in buffers:
+                    each.copy_(before)
 
 
 def is_recurrent(module: Any) -> bool:
@@ -60,6 +76,7 @@ def _of_layer(module: Any, name: str) -> Side:
         takes_lengths=True,
         framework="torch",
         evaluated=lambda: side(deepcopy(module).eval(), name),
+        untouched=lambda: _untouched(module),
         origin=type(module).__name__,
     )
 
@@ -121,7 +138,10 @@ class _Own:
 
 
 def _dtype(module: nn.Module) -> str:
-    return str(next(module.parameters()).dtype).removeprefix("torch.")
+    """The coarsest in it."""
+    return coarser(
+        *(str(each.dtype).removeprefix("torch.") for each in module.parameters() if each.is_floating_point())
+    )
 
 
 def _tensor(array: Array, module: nn.Module) -> Tensor:
@@ -167,7 +187,13 @@ def made(layer: Layer) -> Callable[[Array], Array]:
     built: Any = exchange.built(layer)
     if isinstance(layer, Recurrent):
         built.layer.engine = "reference"
-    return lambda x: _array(_called(built, Call(x)))
+        return lambda x: exchange.run(built, x)
+
+    def given(x: Array) -> Array:
+        with torch.no_grad():
+            return _array(built(torch.from_numpy(np.ascontiguousarray(x))))
+
+    return given
 
 
 # Networks
@@ -202,8 +228,13 @@ def _as_run(module: exchange.Run, name: str) -> Recurrent:
 def _called(module: nn.Module, call: Call) -> Any:
     with torch.no_grad():
         given = _tensor(call.x, module)
-        outputs = module(given) if call.lengths is None else module(given, torch.from_numpy(call.lengths))
-    return outputs[0] if isinstance(outputs, tuple) else outputs
+        return module(given) if call.lengths is None else module(given, torch.from_numpy(call.lengths))
+
+
+def _seen(outputs: Any) -> Seen:
+    """Of several outputs the first."""
+    several = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    return Seen(_array(several[0]), others=len(several) - 1)
 
 
 def _steps(module: nn.Module, call: Call) -> list[Step]:
@@ -227,7 +258,7 @@ def _steps(module: nn.Module, call: Call) -> list[Step]:
 def _step(module: nn.Module, layers: tuple[Layer, ...], inputs: tuple[Any, ...], outputs: Any) -> Step:
     name = layers[0].name
     if not is_recurrent(module):
-        alone = Side(name, lambda call: Seen(_array(_called(module, call))), layers, _dtype(module), framework="torch")
+        alone = Side(name, lambda call: _seen(_called(module, call)), layers, _dtype(module), framework="torch")
         return Step(alone, Call(inputs[0].numpy(force=True)), Seen(_array(outputs)))
     x, *state = inputs
     lengths = None

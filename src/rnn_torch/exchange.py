@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +14,35 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, Recurrent
+from rnn_common.cells import Cell
+from rnn_common.exchange import (
+    Activation,
+    Dense,
+    Embedding,
+    Found,
+    Layer,
+    Optimiser,
+    Recurrent,
+    arrays_write,
+    optimisers,
+)
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
 from rnn_torch import layers
 from rnn_torch.activations import accepted, function_of
+from rnn_torch.own import layer_of
+
+# What PyTorch's optimisers call what they remember.
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "velocity": "momentum_buffer"}
 
 
-def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The model in a file: PyTorch's, Keras's of any version, ONNX's or NumPy's; see `rnn_common.exchange.read`.
+def load(path: Path | str, dtype: torch.dtype = torch.float32, cells: Sequence[Cell | str] = ()) -> nn.Module:
+    """The model in a file of PyTorch's, Keras's, ONNX's or NumPy's, or in a checkpoint of ours; see `rnn_common.exchange.read`.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder of checkpoints.
         dtype: of the parameters. Default float32.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
         A `Chain` where the file says that its layers are one; else an `nn.ModuleDict` of those that we have, by name.
@@ -33,10 +51,15 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.Module:
         NotUnderstood, OSError: see `read`.
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
-    return model(exchange.read(path), dtype)
+    return model(exchange.read(path, cells), dtype)
 
 
-def fill(module: nn.Module, found_or_path: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+def fill(
+    module: nn.Module,
+    found_or_path: Found | Path | str,
+    match: Mapping[str, str] | None = None,
+    cells: Sequence[Cell | str] = (),
+) -> list[Proof]:
     """Give the layers of a live network the weights of those in a file of either framework, and prove that they compute the same.
 
     Recurrent layers, ours and `torch.nn`'s, embeddings and dense layers are filled; what else there is stays as it is: engines,
@@ -49,9 +72,10 @@ def fill(module: nn.Module, found_or_path: Found | Path | str, match: Mapping[st
         match: by the name of each layer that is to be filled that of the layer in the file, which `rnn-parity inspect` says;
             in a module of several layers they are called `"lstm, layer 2"`. Default: all, those of one kind (recurrent,
             embedding, dense) in their order.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
 
     Returns:
-        How far each is from the equations, and its bound: in a dtype coarser than float32 it is wider by as much.
+        How far each is from the equations, and its bound: in a dtype coarser than float32 rounding may be as much coarser.
 
     Raises:
         NotUnderstood, OSError: see `read`.
@@ -63,7 +87,22 @@ def fill(module: nn.Module, found_or_path: Found | Path | str, match: Mapping[st
     Warns:
         MergedBiasesWarning: see `copy_weights`.
     """
-    return filling.fill("torch", module, found_or_path, match)
+    return filling.fill("torch", module, found_or_path, match, cells)
+
+
+def load_optimiser(path: Path | str, model: nn.Module, cells: Sequence[Cell | str] = ()) -> torch.optim.Optimizer:
+    """The optimiser with which the model in a file was trained, Adam or SGD, with all that it remembers.
+
+    Args:
+        path: of the file, from which `load` made the model.
+        model: whose parameters it is to train.
+        cells: of the user's own, that the file may have layers of; see `rnn_common.exchange.read`. Default none.
+
+    Raises:
+        NotUnderstood, OSError: see `read`.
+        ValueError: there is none in it, or none that can be taken along; says why.
+    """
+    return optimiser(exchange.read(path, cells), model)
 
 
 def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -71,10 +110,25 @@ def model(found: Found, dtype: torch.dtype = torch.float32) -> nn.Module:
     if not found.recurrent:
         names = ", ".join(each.name for each in found.layers) or "none"
         raise ValueError(f"{found.path} should hold a recurrent layer, got {names}")
-    modules = {name: built(layer).to(dtype) for name, layer in found.by_name(".").items()}
+    modules = {name: built(layer, dtype) for name, layer in found.by_name(".").items()}
     if found.is_network:
         return Chain(modules)
     return nn.ModuleDict(modules)
+
+
+def optimiser(found: Found, model: nn.Module) -> torch.optim.Optimizer:
+    """The same of what was found already."""
+    about = optimisers.fitted(found, "torch")
+    prefix = "layers." if isinstance(model, Chain) else ""
+    arrays = {
+        moment: {
+            f"{prefix}{name}.{key}": array
+            for name, layer in replace(found, layers=layers).by_name(".").items()
+            for key, array in _packed(layer).items()
+        }
+        for moment, layers in about.moments.items()
+    }
+    return _remembering(about, dict(model.named_parameters()), arrays)
 
 
 class Chain(nn.Module):
@@ -175,21 +229,21 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.gather(1, order[..., None].expand_as(x))
 
 
-def built(layer: Layer) -> nn.Module:
+def built(layer: Layer, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A module with a found layer's weights."""
     if isinstance(layer, Embedding):
         symbols, width = layer.E.shape
-        table = Table(symbols, width, _weight=_tensor(layer.E))
+        table = Table(symbols, width, _weight=_tensor(layer.E).to(dtype))
         table.masks = bool(layer.masks)
         return table
     if isinstance(layer, Dense):
         outputs, inputs = layer.W.shape
-        affine = Affine(inputs, outputs, bias=layer.b is not None)
+        affine = Affine(inputs, outputs, bias=layer.b is not None, dtype=dtype)
         affine.activation = layer.activation
-        affine.load_state_dict({name: _tensor(array) for name, array in arrays(layer).items()})
+        affine.load_state_dict({name: _tensor(array) for name, array in _packed(layer).items()})
         return affine
     assert isinstance(layer, Recurrent)
-    return Run(_recurrent(layer), layer)
+    return Run(_recurrent(layer, dtype), layer)
 
 
 def arrays(layer: Embedding | Dense) -> dict[str, exchange.Array]:
@@ -199,7 +253,7 @@ def arrays(layer: Embedding | Dense) -> dict[str, exchange.Array]:
     return {"weight": layer.W} | ({} if layer.b is None else {"bias": layer.b})
 
 
-def _recurrent(layer: Recurrent) -> nn.Module:
+def _recurrent(layer: Recurrent, dtype: torch.dtype) -> nn.Module:
     """A layer of ours with the weights of a found one, both biases of a gate as they are.
 
     Raises:
@@ -212,19 +266,58 @@ def _recurrent(layer: Recurrent) -> nn.Module:
     options = dict(zip(("activation", "recurrent_activation"), layer.activations, strict=False))
     if layer.cell.name == "SimpleRNN":
         options = {"nonlinearity": layer.activations[0].name}  # type: ignore[dict-item]
-    made: nn.Module = getattr(layers, layer.cell.layer_class)(
-        layer.input_size,
-        layer.hidden_size,
-        bias=layer.bias,
-        batch_first=True,
-        bidirectional=len(layer.directions) == 2,
-        **layer.cell.options,
-        **options,
-    )
+    kind: Any = getattr(layers, layer.cell.layer_class) if layer.cell.in_table else layer_of(layer.cell)
+    try:
+        made: nn.Module = kind(
+            layer.input_size,
+            layer.hidden_size,
+            bias=layer.bias,
+            batch_first=True,
+            bidirectional=len(layer.directions) == 2,
+            dtype=dtype,
+            **layer.cell.options,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from None
+    made.load_state_dict({name.removeprefix("layer."): _tensor(array) for name, array in _packed(layer).items()})
+    return made
+
+
+def _packed(layer: Recurrent | Embedding | Dense) -> dict[str, exchange.Array]:
+    """A found layer's arrays by the names that they have in a module of `built`."""
+    if not isinstance(layer, Recurrent):
+        return arrays(layer)
     state: dict[str, exchange.Array] = {}
     for direction, suffix in zip(layer.directions, ("_l0", "_l0_reverse"), strict=False):
         state |= packings.pack_torch(layer.cell, direction.weights, suffix)
-    made.load_state_dict({name: _tensor(array) for name, array in state.items()})
+    return {f"layer.{name}": array for name, array in state.items()}
+
+
+def _remembering(
+    about: Optimiser, parameters: Mapping[str, nn.Parameter], arrays: Mapping[str, Mapping[str, exchange.Array]]
+) -> torch.optim.Optimizer:
+    """An optimiser of parameters, with the moments of each by its name.
+
+    Raises:
+        ValueError: a parameter has none.
+    """
+    settings = about.settings
+    made: torch.optim.Optimizer
+    if about.name == "adam":
+        betas = (settings["beta_1"], settings["beta_2"])
+        made = torch.optim.Adam(parameters.items(), settings["learning_rate"], betas, settings["epsilon"])
+    else:
+        rates = (settings["learning_rate"], settings["momentum"])
+        made = torch.optim.SGD(parameters.items(), *rates, nesterov=bool(settings["nesterov"]))
+    for name, parameter in parameters.items():
+        for moment, own in arrays.items():
+            if name not in own:
+                raise ValueError(f"model should be of the weights in the file, got {name} besides")
+            array = own[name] / -settings["learning_rate"] if moment == "velocity" else own[name]
+            made.state[parameter][MOMENTS[moment]] = _tensor(array).to(parameter)
+        if arrays and about.name == "adam":
+            made.state[parameter]["step"] = torch.tensor(float(about.updates or 0))
     return made
 
 
@@ -236,12 +329,20 @@ def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def _tensor(array: exchange.Array) -> Tensor:
-    return torch.tensor(np.ascontiguousarray(array))
+    """With memory of its own: that of what was read from a file must not be written to."""
+    return torch.from_numpy(np.array(array, order="C"))
 
 
-def save(arrays: Mapping[str, exchange.Array], path: Path) -> None:
-    """Write a state dict, as `torch.save` does."""
-    torch.save({name: _tensor(array) for name, array in arrays.items()}, path)
+def save(found: Found, path: Path) -> None:
+    """Write what was found as a state dict; beside it, where there is an optimiser, that one's."""
+    state = {name: _tensor(array) for name, array in arrays_write.state_dict(found.layers).items()}
+    if found.optimiser is None:
+        torch.save(state, path)
+        return
+    about = optimisers.fitted(found, "torch")
+    moments = {moment: arrays_write.state_dict(layers) for moment, layers in about.moments.items()}
+    made = _remembering(about, {name: nn.Parameter(tensor) for name, tensor in state.items()}, moments)
+    torch.save({"model": state, "optimizer": made.state_dict()}, path)
 
 
 def run(model: nn.Module, x: exchange.Array, lengths: exchange.Array | None = None) -> exchange.Array:

@@ -77,7 +77,7 @@ def benchmarked(settings, progress, prepared):
     return runs.Report.from_dict(report_of("benchmarks/benchmarks.json"))
 
 
-def found(path):
+def found(path, cells=()):
     weights = dict(initialise("LSTM", 2, 3))
     one = exchange.Direction(weights, default_activations(CELLS["LSTM"]))
     layer = exchange.Recurrent("Größe � [red]", CELLS["LSTM"], (one,), "torch", notes=("tanh is assumed",))

@@ -1,4 +1,4 @@
-"""The doctor names what is planted: every fault of the table alone, on either side, and some of two at once."""
+"""The doctor names what is planted: each fault of the table, some of two at once, and those of a small network."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def _seen_alone(monkeypatch):
 
 
 def once() -> list[Planting]:
-    """Each plant in each of its cells once, by turns in one direction and two, on this side and that, hidden and shown."""
+    """Each plant once, by turns in each cell, in one direction and two, on this side and that, shown and hidden.
+
+    `measure.py` plants all of them in every way.
+    """
     found = []
-    for plant in (*PLANTS, *OTHERS):
-        for cell in plant.cells:
-            n = len(found)
-            side, hides = "ab"[n % 2], n // 2 % 2 and plant.verdict == "explained"
-            directions = plant.directions[n % len(plant.directions)]
-            found.append(Planting(cell, directions, ((plant, side),), side if hides else "", n))
+    for n, plant in enumerate((*PLANTS, *OTHERS)):
+        cell, directions = plant.cells[n % len(plant.cells)], plant.directions[n // 2 % len(plant.directions)]
+        side, hides = "ab"[n % 2], n // 2 % 2 and plant.verdict == "explained"
+        found.append(Planting(cell, directions, ((plant, side),), side if hides else "", n))
     return found
 
 
@@ -39,13 +40,13 @@ def test_a_single_fault_is_named(planting):
     assert rank(planting, report) in NAMED, f"{planting.missed(report)} not in\n{report}"
 
 
-@pytest.mark.parametrize("planting", pairs(20), ids=str)
+@pytest.mark.parametrize("planting", pairs(12), ids=str)
 def test_two_faults_at_once_are_named(planting):
     report = planting.report()
     assert rank(planting, report) in NAMED, f"{planting.missed(report)} not in\n{report}"
 
 
-@pytest.mark.parametrize("plant", [each for each in PLANTS if each.moved], ids=lambda each: each.name)
+@pytest.mark.parametrize("plant", [each for each in PLANTS if each.moved][::3], ids=lambda each: each.name)
 def test_the_gates_in_which_it_shows_first(plant):
     report = Planting(plant.cells[0], 1, ((plant, "b"),)).report()
     first = report.first
@@ -54,12 +55,13 @@ def test_the_gates_in_which_it_shows_first(plant):
     assert sorted(letter(gate) for gate, apart in first.gates.items() if apart > report.bound) == sorted(plant.moved)
 
 
-@pytest.mark.parametrize("framework", ["torch", "tf"])
+@pytest.mark.parametrize(
+    ("wrong", "framework"),
+    [(each, name) for each in WRONG for name in (("torch",) if "reads" in each.options else ("torch", "tf"))],
+    ids=lambda each: getattr(each, "name", each),
+)
 @pytest.mark.parametrize("side", "ab")
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.name)
 def test_a_fault_of_a_network_is_named(wrong: Wrong, side, framework):
-    if framework == "tf" and "reads" in wrong.options:
-        pytest.skip("what a head reads is written by hand in PyTorch")
     right, other = wrong.pair(framework)
     report = diagnose(right, other) if side == "b" else diagnose(other, right)
     said = report.notes if wrong.verdict == "different weights" else [each.name for each in report.causes]

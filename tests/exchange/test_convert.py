@@ -22,6 +22,7 @@ from rnn_common.exchange.description import (
     LINEAR,
     TANH,
     Dense,
+    Direction,
     Embedding,
     Foreign,
     Found,
@@ -53,7 +54,7 @@ def test_a_layer_into_every_kind_of_file(kind, cell, directions, tmp_path):
     needs(kind)
     layer = recurrent(cell, directions)
     target = tmp_path / f"target{kind}"
-    proofs = convert.convert(source(tmp_path, layer), target)
+    proofs = convert.convert(source(tmp_path, layer), target).proofs
     assert [each.holds for each in proofs] == [True]
     assert proofs[0].deviation <= BOUND
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.npz", target.name]
@@ -143,7 +144,7 @@ def test_what_keras_reads_is_what_torch_wrote(tmp_path):
     ],
 )
 def test_what_a_target_cannot_hold_is_refused_by_name(layers, kind, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", tuple(layers)))
+    monkeypatch.setattr(exchange, "read", lambda path, cells: Found(Path(path), "a test", tuple(layers)))
     with pytest.raises(ValueError, match=message):
         convert.convert(tmp_path / "a.npz", tmp_path / f"b{kind}")
     assert not list(tmp_path.iterdir())
@@ -226,9 +227,67 @@ def test_a_model_is_copied_and_pickled(tmp_path):
     np.testing.assert_array_equal(page.run(again, x), page.run(model, x))
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_was_read_is_not_trained(tmp_path):
+    """A model has memory of its own: that of a file is for reading alone."""
+    torch = pytest.importorskip("torch")
+    layers = (Embedding("e", np.ones((5, 3), np.float32)), recurrent("LSTM"))
+    found = exchange.read(source(tmp_path, *layers))
+    model = convert.page("torch").model(found)
+    with torch.no_grad():
+        for each in model.parameters():
+            each += 1
+    np.testing.assert_array_equal(found.layers[0].E, layers[0].E)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("kind", [".npz", ".pt", ".keras", ".onnx"])
+def test_two_biases_are_not_added_in_half_precision(kind, dtype, tmp_path):
+    needs(kind)
+    layer = recurrent("LSTM")
+    random = np.random.default_rng(0)
+    weights = {name: array.astype(dtype) for name, array in layer.directions[0].weights.items()}
+    weights |= {f"b_h{gate}": random.standard_normal(4).astype(dtype) for gate in "ifco"}
+    both = replace(layer, directions=(Direction(weights, layer.activations),))
+    convert.convert(source(tmp_path, both), tmp_path / f"b{kind}")
+    (again,) = exchange.read(tmp_path / f"b{kind}").recurrent
+    expected = weights["b_i"].astype("float64") + weights["b_hi"]
+    np.testing.assert_allclose(again.parameters()["b_i"], expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", twins.TWINS)
+def test_an_activation_that_a_framework_has_not_is_refused_by_name(name):
+    if name not in twins.installed():
+        pytest.skip(f"needs {twins.TITLES[name]}")
+    found = Found(Path("a.h5"), "a test", (recurrent("SimpleRNN", activations=(exchange.Activation("elu", 0.3),)),))
+    with pytest.raises(ValueError, match=r"lstm: .*elu"):
+        convert.page(name).model(found)
+
+
+def test_a_runtimes_rounding_is_no_fault(tmp_path):
+    """Outputs so small that ONNX Runtime's e^a − 1, and its tanh, are a thousandth of them off."""
+    needs(".onnx")
+    layer = recurrent("SimpleRNN", activations=(exchange.Activation("elu", 1.0),))
+    small = {name: array * np.float32(1e-4) for name, array in layer.directions[0].weights.items()}
+    found = Found(Path("a.h5"), "a test", (replace(layer, directions=(Direction(small, layer.activations),)),))
+    (held,) = convert.write(found, tmp_path / "a.onnx").proofs
+    assert held.holds
+    assert held.deviation > 1e-5
+
+
+def test_what_is_0_throughout_is_not_off(tmp_path):
+    """Behind a relu all outputs may be."""
+    needs(".onnx")
+    layer = recurrent("SimpleRNN", returns_sequences=False)
+    off = Dense("off", np.zeros((2, 4), np.float32), np.full(2, -9, np.float32), exchange.Activation("relu"))
+    through = Dense("through", np.ones((1, 2), np.float32), None, TANH)
+    found = Found(Path("a.h5"), "a test", (layer, off, through), chain=True)
+    assert all(each.holds for each in convert.write(found, tmp_path / "a.onnx").proofs)
+
+
 def test_only_some_layers(tmp_path):
     path = source(tmp_path, recurrent("LSTM", name="a"), recurrent("GRU", name="b"))
-    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b")] == ["b"]
+    assert [each.name for each in convert.convert(path, tmp_path / "c.npz", "b").proofs] == ["b"]
     with pytest.raises(
         ValueError, match=r"only should begin the name of a recurrent layer of source.npz \(a, b\), got c"
     ):
@@ -309,8 +368,8 @@ STATE_DICTS = [".pt", ".safetensors", ".npz"]
 def test_the_weights_of_embeddings_and_dense_layers_are_proven(kind, tmp_path, monkeypatch):
     """Bit for bit in their dtypes, with what the arrays do not say."""
     needs(kind)
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
-    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
+    monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", NET))
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}").proofs
     assert [(each.name, each.run, each.deviation, each.bound) for each in proofs[1:]] == [
         ("embedding", False, 0, 0),
         ("fc", False, 0, 0),
@@ -353,7 +412,7 @@ def another_shape(arrays):
 def test_a_matrix_that_is_not_what_was_found_leaves_no_file(kind, fault, layer, tmp_path, monkeypatch):
     needs(kind)
     right = arrays_write.state_dict
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", NET))
     monkeypatch.setattr(arrays_write, "state_dict", lambda layers: fault(right(layers)))
     with pytest.raises(proof.ProofFailed, match=f"but {layer}, by its weights read again, is .* off, bound 0.0e"):
         convert.convert(tmp_path / "a.keras", tmp_path / f"b{kind}")
@@ -361,7 +420,7 @@ def test_a_matrix_that_is_not_what_was_found_leaves_no_file(kind, fault, layer, 
 
 
 def test_the_command_says_what_arrays_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", NET))
+    monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", NET))
     said = " ".join(call("convert", tmp_path / "a.keras", tmp_path / "b.npz").output.split())
     assert "fc: its weights, read again, are bit for bit what was found: holds bare:" in said
     assert "holds; what such a file does not say: that it is a dense layer and its activation, relu" in said
@@ -380,8 +439,8 @@ def test_states_and_lengths_of_an_onnx_file(states, lengths, directions, tmp_pat
         recurrent("GRU", directions, width=4 * directions, name="b", returns_sequences=True),
         Dense("head", np.ones((2, 4 * directions), np.float32), np.ones(2, np.float32), exchange.Activation("tanh")),
     )
-    monkeypatch.setattr(exchange, "read", lambda path: Found(Path(path), "a test", layers, chain=True))
-    proofs = convert.convert(tmp_path / "a.keras", tmp_path / "b.onnx", states=states, lengths=lengths)
+    monkeypatch.setattr(exchange, "read", lambda path, *_: Found(Path(path), "a test", layers, chain=True))
+    proofs = convert.convert(tmp_path / "a.keras", tmp_path / "b.onnx", states=states, lengths=lengths).proofs
     finals = ["h_n of a.keras", "c_n of a.keras"] if states else []
     assert [each.name for each in proofs] == ["a.keras", *finals]
     session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])

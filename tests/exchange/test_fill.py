@@ -10,7 +10,7 @@ import pytest
 
 from rnn_common import exchange, twins
 from rnn_common.cells import CELLS, IN_BOTH
-from rnn_common.exchange import arrays_write, fill, forward, proof
+from rnn_common.exchange import arrays_write, forward, proof
 from rnn_common.exchange.description import (
     HARD_SIGMOID_KERAS_2,
     SIGMOID,
@@ -513,7 +513,7 @@ def test_a_proof_that_fails_leaves_the_old_weights(net, monkeypatch):
     def run_chain(layers, x, **options):
         return forward.run_chain(layers, x, **options) * np.float32(1.01)
 
-    monkeypatch.setattr(fill, "run_chain", run_chain)
+    monkeypatch.setattr(proof, "run_chain", run_chain)
     message = "should compute what was found in a.onnx, but run by .* off, bound .*; the weights are what they were"
     with pytest.raises(proof.ProofFailed, match=message):
         net.fill(net.network(*lives), found(LSTM, HEAD))

@@ -159,7 +159,7 @@ ONLY = {
         "tf": ["_Call*", "_gradient_of_*", "_cotangents", "absent", "load", "compiled", "_build"],
     },
     "PyTorch's layers return their states, too, so that nn.Sequential runs none; Keras's are saved whole, and opened": {
-        "torch": ["Chain*", "_in_front", "_put_back", "Table*", "Affine*", "Run*", "_turned", "_function", "_tensor"],
+        "torch": ["Chain*", "_in_front", "_put_back", "Table*", "Affine*", "Run*", "_turned", "_tensor"],
         "tf": ["_input", "_filled", "opened"],
     },
     "Keras has activations of every kind by name; nn's LSTM and GRU have one, and PyTorch's functions other slopes and rooms": {

@@ -12,16 +12,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from rnn_common import exchange
-from rnn_common.cli import terminal
-from rnn_common.cli.terminal import deliver, fail
-from rnn_common.exchange import Activation, Dense, Embedding, Found, Layer, NotUnderstood, Recurrent
+from rnn_common.cli import options, terminal
+from rnn_common.cli.terminal import bad_input, deliver, fail
+from rnn_common.exchange import (
+    Activation,
+    Dense,
+    Embedding,
+    Found,
+    Layer,
+    NotUnderstood,
+    Optimiser,
+    Recurrent,
+    own_cells,
+)
 from rnn_common.files import check_writable, write_json
 
 
 @terminal.command
 def inspect(
-    file: Annotated[Path, typer.Argument(parser=terminal.path, help=f"It ends with {', '.join(exchange.SUFFIXES)}.")],
+    file: options.Source,
     json: Annotated[Path | None, typer.Option(parser=terminal.path, help="Write what is found there, too.")] = None,
+    cell: options.OwnCells = None,
 ) -> None:
     """Say which recurrent layers are in a file: cell, sizes, directions, activations, packing, and what was assumed.
 
@@ -31,8 +42,10 @@ def inspect(
     """
     if json is not None:
         check_writable(json)
+    with bad_input():
+        cells = own_cells.own(cell or ())
     try:
-        found = exchange.read(file)
+        found = exchange.read(file, cells)
     except NotUnderstood as error:
         fail(error)
     deliver(lambda: [] if json is None else [write_json(as_data(found), json)], lambda console: show(found, console))
@@ -45,7 +58,9 @@ def show(found: Found, console: Console) -> None:
         table.add_row(*map(escape, described(layer)))
     console.print(f"[bold]{escape(found.path.name)}[/]   {escape(found.format)}", highlight=False)
     console.print(table)
-    for note in (*found.notes, *notes(found)):
+    if found.optimiser is not None:
+        console.print(f"Trained with {escape(str(found.optimiser))}", highlight=False)
+    for note in (*found.notes, *notes(found), *(found.optimiser.notes if found.optimiser else ())):
         console.print(escape(note), highlight=False)
 
 
@@ -85,7 +100,8 @@ def _directions(layer: Recurrent) -> str:
 def _packing(layer: Recurrent) -> str:
     activations = dict.fromkeys(_activations(direction.activations) for direction in layer.directions)
     words = (
-        [f"packed as {layer.packing}", " | ".join(activations)]
+        [f"packed {layer.packing}" if layer.packing == own_cells.BY_NAME else f"packed as {layer.packing}"]
+        + list(filter(None, [" | ".join(activations)]))
         + ["no bias"] * (not layer.bias)
         + ["masked"] * bool(layer.masks)
     )
@@ -103,7 +119,16 @@ def as_data(found: Found) -> dict[str, Any]:
         "format": found.format,
         "chain": found.chain,
         "layers": [_data(layer) for layer in found.layers],
+        "optimiser": None if found.optimiser is None else _optimiser(found.optimiser),
         "notes": list(found.notes),
+    }
+
+
+def _optimiser(optimiser: Optimiser) -> dict[str, Any]:
+    return {
+        **{name: getattr(optimiser, name) for name in ("name", "settings", "updates")},
+        "moments": list(optimiser.moments),
+        "notes": list(optimiser.notes),
     }
 
 

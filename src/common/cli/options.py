@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rnn_common import exchange
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.cli import terminal
 from rnn_common.tasks import SETTINGS, TASKS
@@ -50,6 +51,9 @@ Names = list[str] | None
 Task = Annotated[str, named(TASKS, argument=True, help="speech, text, names, translation, series, adding or copying.")]
 CELL_NAMES = f"{', '.join(list(CELLS)[:-1])} or {list(CELLS)[-1]}; may be repeated."
 Cells = Annotated[Names, named(CELLS, help=CELL_NAMES, show_default=", ".join(IN_BOTH))]
+OwnCells = Annotated[
+    Names, typer.Option("--cell", help="A cell of your own, path/to/file.py:NAME; may be repeated.", show_default=False)
+]
 ANY_CELL = f"{CELL_NAMES} Or one of your own, path/to/file.py:NAME."
 Frameworks = Annotated[Names, named(TWINS, help="torch or tf; may be repeated.", show_default="those installed")]
 EitherFramework = Annotated[
@@ -59,3 +63,5 @@ Setting = Annotated[str, named(SETTINGS, help="quick, full (more time, or a GPU)
 Device = Annotated[str, named(DEVICES, help="cpu or cuda.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint's JSON file, or its folder.")]
 Output = Annotated[Path, typer.Option(parser=terminal.path, help="The folder for JSON and figures.")]
+SOURCES = f"It ends with {', '.join(exchange.SUFFIXES)}, or is a folder of checkpoints."
+Source = Annotated[Path, typer.Argument(parser=terminal.path, help=SOURCES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from rnn_common.equations.arithmetic import State
 from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import Layer, Recurrent
+from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.exchange.forward import Ran, run_chain, run_layer
 from rnn_common.exchange.proof import FACTOR
 from rnn_common.parity.contract import FEW_UNITS, deviation
@@ -36,10 +37,12 @@ class Seen(NamedTuple):
     Attributes:
         outputs: `(batch, time, width)`, or the last `(batch, width)`.
         final: of each direction the state after all steps, or None where it is not handed on.
+        others: how many outputs a network gives besides, which are not compared.
     """
 
     outputs: Array
     final: tuple[State, ...] | None = None
+    others: int = 0
 
     def arrays(self, lengths: Array | None = None) -> dict[str, Array]:
         """By name, in float64; where sequences have ended outputs are 0, whatever the layer leaves there."""
@@ -94,12 +97,42 @@ def apart(a: Seen, b: Seen, lengths: Array | None = None) -> float:
     return max(deviation(first[name], second[name]) for name in names)
 
 
-# The distance from 1 to the next number.
-UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+# How many bits the significand of a number has, and so the distance from 1 to the next number.
+BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+UNITS = {dtype: 2.0 ** (1 - bits) for dtype, bits in BITS.items()}
 
 
 def coarser(*dtypes: str) -> str:
     return max(dtypes, key=lambda each: UNITS[each])
+
+
+def rounded(array: Array, dtype: str) -> Array:
+    """To the nearest number of as many bits as that dtype's; integers as they are."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    significand, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(significand, BITS[dtype])), exponent - BITS[dtype])
+
+
+def _layer_in(layer: Layer, dtype: str) -> Layer:
+    """A layer whose weights were rounded."""
+    if isinstance(layer, Recurrent):
+        directions = (
+            replace(each, weights={name: rounded(array, dtype) for name, array in each.weights.items()})
+            for each in layer.directions
+        )
+        return replace(layer, directions=tuple(directions))
+    if isinstance(layer, Embedding):
+        return replace(layer, E=rounded(layer.E, dtype))
+    if isinstance(layer, Dense):
+        return replace(layer, W=rounded(layer.W, dtype), b=None if layer.b is None else rounded(layer.b, dtype))
+    return layer
+
+
+def _call_in(call: Call, dtype: str) -> Call:
+    """A call whose numbers were rounded."""
+    state = call.state and tuple(tuple(rounded(h, dtype) for h in each) for each in call.state)
+    return call._replace(x=rounded(call.x, dtype), state=state)
 
 
 def rounding(
@@ -107,8 +140,13 @@ def rounding(
 ) -> float:
     """How far a right run in that dtype may be from one in float64, measured on these very layers.
 
-    That is `FACTOR` times as far as the equations in float32 are, and a few units; of another dtype in proportion to its unit.
+    That is as far as they are with weights, input and state rounded to the dtype, and then `FACTOR` times as far as the equations
+    in it are, and a few units; those are run in float32, in proportion to the dtype's unit, and in float16, which overflows
+    early, itself. Infinite where they overflow.
     """
-    exact, single = (seen(layers, call, each, runs) for each in (np.float64, np.float32))
-    scale = UNITS[dtype] / UNITS["float32"]
-    return (FACTOR * apart(single, exact, call.lengths) + FEW_UNITS * UNITS["float32"]) * scale
+    exact = seen(layers, call, np.float64, runs)
+    made, given = [_layer_in(each, dtype) for each in layers], _call_in(call, dtype)
+    arithmetic = "float16" if dtype == "float16" else "float32"
+    coarse, single = (seen(made, given, each, runs) for each in ("float64", arithmetic))
+    of_sums = apart(single, coarse, call.lengths) * UNITS[dtype] / UNITS[arithmetic]
+    return apart(coarse, exact, call.lengths) + FACTOR * of_sums + FEW_UNITS * UNITS[dtype]

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from rnn_common import twins
+from rnn_common.checks import at_least
 from rnn_common.doctor import matching, network, probe
-from rnn_common.doctor.calls import Call, Seen, apart, coarser, rounding, seen
+from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_calls import HOLDS
@@ -32,6 +33,7 @@ from rnn_common.exchange.description import Layer, Recurrent
 SECONDS = 30.0
 FRAMEWORKS = {"torch": "PyTorch", "tf": "Keras"}
 UNKNOWN_BOUND = 1e-5  # where neither side says what it is
+REACH = 0.5  # where rounding alone may set two equal ones further apart, how far they are says nothing
 
 
 def diagnose(
@@ -73,11 +75,15 @@ def prepare(
     seconds: float = SECONDS,
 ) -> Diagnosis:
     """What can be wrong with what is asked for is found here, before the work; see `diagnose`."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"seconds should be a number, got {type(seconds).__name__}")
+    at_least("seconds", seconds, 0)
     sides = side(a, "a", layer_a), side(b, "b", layer_b)
     calls = probe.calls(*sides, x, lengths)
-    sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
-    for each in sides:
-        _try(each, calls)
+    with sides[0].untouched(), sides[1].untouched():
+        sides = network.completed(*sides, calls[0]), network.completed(*sides[::-1], calls[0])
+        for each in sides:
+            _try(each, calls)
     return Diagnosis(*sides, calls, time.monotonic() + seconds)
 
 
@@ -89,9 +95,9 @@ def _try(each: Side, calls: Sequence[Call]) -> None:
     """
     for call in calls:
         try:
-            outputs = each.run(call).outputs
+            outputs = np.asarray(each.run(call).outputs)
         except Exception as error:  # whatever a model of the user's own raises
-            first = str(error).strip().partition("\n")[0]
+            first = " ".join(list(filter(None, str(error).split("\n")))[:2])  # Keras says first where, and then what
             raise ValueError(
                 f"x should be what {each.name} takes, got {call.x.dtype} {call.x.shape}: {type(error).__name__}: {first}"
             ) from error
@@ -122,16 +128,41 @@ class Diagnosis:
     chains: set[str] = field(default_factory=set)  # the sides whose layers each read what the one before it gives
 
     def report(self) -> Report:
+        with self.a.untouched(), self.b.untouched():
+            return self._report()
+
+    def _report(self) -> Report:
+        self.calls = [self._within_reach(call) for call in self.calls]
         random = self._settle()
         self.seen_by = [(self.a.run(call), self.b.run(call)) for call in self.calls]
+        self._said_of_outputs()
         equations = self._equations()
         bound = max(self._bound(call, equations) for call in self.calls)
         deviation = max(self._apart(*both, call) for call, both in self._calls())
         base = Report("equal", deviation, bound, equations)
         alike = all(one.outputs.shape == other.outputs.shape for one, other in self.seen_by)
-        if self.drawn or (alike and deviation <= bound and all(each.hold for each in equations.values())):
+        same = alike and deviation <= bound < np.inf and all(each.hold for each in equations.values())
+        if same:
+            self._said_of_what_does_not_show(equations)
+        if same or self.drawn:
             return self._finished(replace(base, verdict="random" if random else "equal"))
         return self._finished(self._explained(base, random))
+
+    def _said_of_outputs(self) -> None:
+        for name, each in zip("ab", self.seen_by[0], strict=True):
+            if each.others:
+                self.notes.append(f"Of {name} the first output was compared, not the other {each.others}.")
+
+    def _said_of_what_does_not_show(self, equations: dict[str, Equations]) -> None:
+        """Equal outputs of layers that are declared otherwise: in a longer or a stronger probe they would differ."""
+        if len(equations) < 2:
+            return
+        kept, self.causes = self.causes, []
+        _, strange, suspects = self._declared_otherwise()
+        found, self.causes = self.causes, kept
+        if suspects or strange:
+            what = ", ".join(cause.name for cause in found) or "weights"
+            self.notes.append(f"They are not declared alike, which this probe could not show: {what}.")
 
     def _calls(self) -> Iterator[tuple[Call, tuple[Seen, Seen]]]:
         """Each call with what both sides gave."""
@@ -142,7 +173,7 @@ class Diagnosis:
     def _settle(self) -> bool:
         """Whether a side gives something else each time; it is then taken out of training, where it can be."""
         random = False
-        call = self.calls[0]._replace(state=None)  # which a state that is kept, or drawn, takes the place of
+        call = self.calls[0]._replace(state=None)  # with a state it would not show that one is kept
         for name in ("a", "b"):
             each: Side = getattr(self, name)
             if not _differs(each, call):
@@ -166,13 +197,45 @@ class Diagnosis:
 
     # 2. Are they apart?
 
+    def _within_reach(self, call: Call) -> Call:
+        """A call of no more steps than rounding leaves something to say about: some layers amplify it at every step."""
+        steps = time_ = call.x.shape[1]
+        shorter = call
+        while steps > 1 and not self._reach(shorter) <= REACH:
+            steps //= 2
+            lengths = None if call.lengths is None else np.minimum(call.lengths, steps)
+            shorter = call._replace(x=call.x[:, :steps], lengths=lengths)
+        if steps == time_:
+            return call
+        try:
+            for each in (self.a, self.b):
+                each.run(shorter)
+        except Exception:  # a model of the user's own that takes so many steps and no fewer
+            self.notes.append(f"These layers amplify rounding: after {steps} of {time_} steps nothing can be said.")
+            return call
+        self.notes.append(f"These layers amplify rounding: the first {steps} of {time_} steps are compared.")
+        return shorter
+
+    def _reach(self, call: Call) -> float:
+        """How far apart rounding may set the two; 0 where that cannot be said of layers one after the other."""
+        dtypes = {self.a.dtype, self.b.dtype}
+        layers = [each.layers for each in (self.a, self.b) if each.layers]
+        try:
+            return max((rounding(each, call, dtype) for each in layers for dtype in dtypes), default=0.0)
+        except ValueError:
+            return 0.0
+
+    def _finer_first(self) -> list[Side]:
+        """Weights that were rounded to the coarser dtype say nothing of how far that has moved the outputs."""
+        return sorted((self.a, self.b), key=lambda each: UNITS[each.dtype])
+
     def _bound(self, call: Call, equations: dict[str, Equations]) -> float:
         """How far: measured on the layers of a side that does what they say, else on all layers by themselves."""
         dtype = coarser(self.a.dtype, self.b.dtype)
-        for name, each in equations.items():
-            if each.hold and name in self.chains:
-                return rounding(getattr(self, name).layers, call, dtype)
-        for whose in (self.a, self.b):
+        for whose in self._finer_first():
+            if whose.name in self.chains and equations[whose.name].hold:
+                return rounding(whose.layers, call, dtype)
+        for whose in self._finer_first():
             if whose.layers:
                 return sum(rounding(step.side.layers, step.call, dtype) for step in network.steps(whose, call))
         return UNKNOWN_BOUND
@@ -450,22 +513,37 @@ class Diagnosis:
 
     def _blind(self) -> tuple[str, ...]:
         """What no call could have shown, by what it is about."""
-        layers = self.a.layers or self.b.layers
         shown: set[tuple[str, str]] = set()
         blind: dict[tuple[str, str], set[str]] = {}
         names: set[str] = set()
-        for call in self.calls if layers else ():
-            seen_, unseen = sorted_by_sight(layers, call)
-            names |= {_in_layer(layers, each) for each in seen_}
+        unknown = 0
+        for layers, call, in_words in self._looked_at():
+            seen_, unseen, untried = sorted_by_sight(layers, call, end=self.end)
+            names |= {in_words(layers, each) for each in (*seen_, *untried)}
+            unknown = max(unknown, len(untried))
             shown |= {(each.fault.group, layers[each.place].name) for each in seen_}
             for each in unseen:
                 group = blind.setdefault((each.fault.group, layers[each.place].name), set())
-                group.add(_in_layer(layers, each))
-        return tuple(
+                group.add(in_words(layers, each))
+        said = [
             f"{group}: {_some(hidden)}" + ("" if (group, name) in shown else " (nothing about them)")
             for (group, name), each in sorted(blind.items())
             if (hidden := sorted(each - names))
-        )
+        ]
+        if unknown:
+            said.append(f"perhaps {unknown} more faults of the catalogue: the time ended before it was known of them")
+        return tuple(said)
+
+    def _looked_at(self) -> Iterator[tuple[Sequence[Layer], Call, Callable[[Sequence[Layer], At], str]]]:
+        """Layers, what they were given, and how a fault of theirs is called: of a network that is no chain each by itself."""
+        whose = next((each for each in (self.a, self.b) if each.layers), None)
+        if whose is None:
+            return
+        if whose.name in self.chains:
+            yield from ((whose.layers, call, _in_layer) for call in self.calls)
+            return
+        for step in network.steps(whose, self.calls[0]):
+            yield step.side.layers, step.call, _in_named_layer
 
 
 def _once(causes: Sequence[Cause]) -> list[Cause]:
@@ -491,6 +569,10 @@ def _some(names: Sequence[str]) -> str:
     """A few of them, and how many more."""
     few = "; ".join(names[:3])
     return few + (f"; {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _in_named_layer(layers: Sequence[Layer], at: At) -> str:
+    return f"{at.fault.name}, in {layers[at.place].name}"
 
 
 def _in_layer(layers: Sequence[Layer], at: At) -> str:

@@ -43,7 +43,7 @@ def with_activation(place: int, activation: Activation) -> Callable[[Recurrent],
 
 def activation_fault(layer: Recurrent, place: int, activation: Activation) -> Fault:
     """A layer's activation that is another."""
-    hard = "hard_sigmoid" in (activation.name, getattr(layer.activations[min(place, 1)], "name", ""))
+    hard = "hard_sigmoid" in (getattr(activation, "name", ""), getattr(layer.activations[min(place, 1)], "name", ""))
     now = layer.activations[place] if place < len(layer.activations) else layer.activations[0]
     if place == 2:
         return Fault(

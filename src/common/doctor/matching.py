@@ -70,6 +70,10 @@ def differences(a: Layer, b: Layer, dtype: str = "float32") -> Differences:
 def _of_recurrent(a: Recurrent, b: Recurrent, dtype: str) -> Differences:
     if len(a.directions) != len(b.directions):
         raise ValueError(f"b should have {len(a.directions)} directions, got {len(b.directions)}")
+    if a.cell is not b.cell and {a.cell.name, b.cell.name} != {"GRU", "GRU v3"}:
+        raise ValueError(f"b should be of {a.cell.name} as a is, got {b.cell.name}")
+    if (a.input_size, a.hidden_size) != (b.input_size, b.hidden_size):
+        raise ValueError(f"b should be of {_sizes(a)} as a is, got {_sizes(b)}")
     ways, best = _ways(a, b, dtype)
     configured = tuple(_configuration(best, b))
     total = len(_blocks(b))
@@ -80,6 +84,10 @@ def _of_recurrent(a: Recurrent, b: Recurrent, dtype: str) -> Differences:
     strange = [name for name in theirs if name not in mine or not _same(mine[name], theirs[name], dtype)]
     related = {name: _most_related(theirs[name], _blocks(a)) for name in strange if theirs[name].ndim == 2}
     return Differences(configured, (), tuple(strange), related, total - len(strange), total)
+
+
+def _sizes(layer: Recurrent) -> str:
+    return f"{layer.input_size} → {layer.hidden_size}"
 
 
 # Weights
@@ -291,5 +299,10 @@ def _of_embedding(a: Embedding, b: Embedding, dtype: str) -> Differences:
 
     faults_of = catalogue(a, NO_CALL)
     changed, faults = _explained(a, b, [each for each in faults_of if each.group != "mask"], same)
-    faults += [each for each in faults_of if each.group == "mask" and a.masks != b.masks]
+    faults += [each for each in faults_of if each.group == "mask" and _unlike(a.masks, b.masks)]
     return _of_arrays([("E", changed.E, b.E)], faults, dtype)
+
+
+def _unlike(a: bool | None, b: bool | None) -> bool:
+    """Whether the two say different things; what weights alone do not say is not another."""
+    return None not in (a, b) and a != b

@@ -79,9 +79,9 @@ def _of_time(what: str) -> dict[str, Callable[[Array], Array]]:
     return {
         f"{what}at the first step": lambda y: y[:, 0],
         f"{what}at the last step": lambda y: y[:, -1],
-        f"the mean of {what}": lambda y: y.mean(1),
-        f"the sum of {what}": lambda y: y.sum(1),
-        f"the largest of {what}": lambda y: y.max(1),
+        f"the mean of {what.strip()}": lambda y: y.mean(1),
+        f"the sum of {what.strip()}": lambda y: y.sum(1),
+        f"the largest of {what.strip()}": lambda y: y.max(1),
         f"{what}from the last step to the first": lambda y: y[:, ::-1],
         f"{what}with the axes of batch and time exchanged": lambda y: y.swapaxes(0, 1),
         f"{what}with time and features in one": lambda y: y.reshape(len(y), -1),
@@ -97,6 +97,8 @@ def completed(side: Side, other: Side, call: Call) -> Side:
     try:
         found = links(steps(other, call), other.run(call).outputs)
     except Exception:  # whatever a model of the user's own raises; it is said where it is run
+        return side
+    if len(found) != len(side.layers):
         return side
     said = tuple(
         replace(layer, returns_sequences=link != LAST) if each and isinstance(layer, Recurrent) else layer

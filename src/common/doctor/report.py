@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from rnn_common.differences import anchor
 
 Verdict = Literal["equal", "explained", "random", "different weights", "unexplained"]
@@ -67,7 +69,8 @@ class Equations:
 
     @property
     def hold(self) -> bool:
-        return self.deviation <= self.bound
+        """Where the equations overflow there is no bound, and nothing holds."""
+        return self.deviation <= self.bound < np.inf
 
 
 @dataclass(frozen=True)

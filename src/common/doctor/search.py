@@ -15,6 +15,12 @@ from rnn_common.exchange.description import Layer
 
 SECONDS = 20.0
 OF_WEIGHTS = {"gates", "the kernel", "the recurrent kernel", "biases", "form"}  # what these are about may not commute
+IMPOSSIBLE = (
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)  # raised by faults that cannot be together, or not in such a call
 
 
 class Tried(NamedTuple):
@@ -46,15 +52,23 @@ def single_faults(layers: Sequence[Layer], call: Call) -> list[At]:
     return [At(place, fault) for place, layer in enumerate(layers) for fault in catalogue(layer, call)]
 
 
-def sorted_by_sight(layers: Sequence[Layer], call: Call, dtype: str = "float32") -> tuple[list[At], list[At]]:
-    """The faults that would show on such a call, and those that would not."""
+def sorted_by_sight(
+    layers: Sequence[Layer], call: Call, dtype: str = "float32", end: float = float("inf")
+) -> tuple[list[At], list[At], list[At]]:
+    """The faults that would show on such a call, those that would not, and those of which it is not known at the end."""
     right, bound = seen(layers, call), rounding(layers, call, dtype)
     shown: list[At] = []
     blind: list[At] = []
-    for each in single_faults(layers, call):
-        deviation = apart(Suspect((each,)).seen(layers, call), right, call.lengths)
+    faults = single_faults(layers, call)
+    for n, each in enumerate(faults):
+        if time.monotonic() > end:
+            return shown, blind, faults[n:]
+        try:
+            deviation = apart(Suspect((each,)).seen(layers, call), right, call.lengths)
+        except IMPOSSIBLE:
+            continue
         (blind if deviation <= bound else shown).append(each)
-    return shown, blind
+    return shown, blind, []
 
 
 def search(
@@ -76,10 +90,10 @@ def search(
         known: faults that they have already; each suspect has these first. Default none.
     """
     end = time.monotonic() + seconds
-    shown, _ = sorted_by_sight(layers, call, dtype)
+    shown, _, untried = sorted_by_sight(layers, call, dtype, end)
     singles = _try((Suspect((*known, each)) for each in shown), layers, call, target, end)
     if found := _explaining(singles, layers, call, target, dtype):
-        return Result(found, tuple(singles[:3]), len(singles), True)
+        return Result(found, tuple(singles[:3]), len(singles), not untried and time.monotonic() <= end)
     nearest_first = [each.suspect.faults[-1] for each in singles]
     pairs = _try((Suspect((*known, *pair)) for pair in _pairs(nearest_first, shown)), layers, call, target, end)
     found = _explaining(pairs, layers, call, target, dtype)
@@ -95,7 +109,7 @@ def _try(suspects: Iterator[Suspect], layers: Sequence[Layer], call: Call, targe
             break
         try:
             tried.append(Tried(suspect, apart(target, suspect.seen(layers, call), call.lengths)))
-        except (IndexError, KeyError, TypeError, ValueError):  # two that cannot be together
+        except IMPOSSIBLE:
             continue
     return sorted(tried, key=lambda each: each.deviation)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from rnn_common import exchange, twins
-from rnn_common.doctor.calls import Call, Seen, seen
+from rnn_common.checks import one_of
+from rnn_common.doctor.calls import UNITS, Call, Seen, seen
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Found, Layer, Recurrent
 
@@ -32,6 +34,8 @@ class Side:
         framework: `"torch"` or `"tf"` where it is of one, else empty.
         evaluated: the same out of training, where it can be in training. Default None.
         steps: for a network, what each of its layers was given and gave in a call; see `Step`. Default None.
+        untouched: within it the side may be run as often as is needed: what that changes, of its states and of what random
+            numbers come next, is put back behind it. Default nothing.
         origin: how it came to be known, in words.
     """
 
@@ -44,6 +48,7 @@ class Side:
     framework: str = ""
     evaluated: Callable[[], Side] | None = None
     steps: Callable[[Call], list[Step]] | None = None
+    untouched: Callable[[], AbstractContextManager[None]] = nullcontext
     origin: str = ""
 
 
@@ -63,6 +68,34 @@ class Step:
 
 
 def side(thing: Any, name: str, layer: str = "") -> Side:
+    """What is compared, as a side, and nothing that is no number among its weights; see `_of`."""
+    if not isinstance(layer, str):
+        raise TypeError(f"layer_{name} should be what names of layers begin with, got {type(layer).__name__}")
+    found = _of(thing, name, layer)
+    one_of(f"dtype of {name}", found.dtype, tuple(UNITS))
+    for each in found.layers:
+        for array_name, array in _arrays(each):
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"{name} should have finite weights, got {array_name} of {each.name} with NaN or infinity"
+                )
+    return found
+
+
+def _arrays(layer: Layer) -> Iterator[tuple[str, Array]]:
+    """The weights of a layer, by name."""
+    if isinstance(layer, Recurrent):
+        for direction in layer.directions:
+            yield from direction.weights.items()
+    elif isinstance(layer, Embedding):
+        yield "E", layer.E
+    elif isinstance(layer, Dense):
+        yield "W", layer.W
+        if layer.b is not None:
+            yield "b", layer.b
+
+
+def _of(thing: Any, name: str, layer: str) -> Side:
     """What is compared, as a side.
 
     Args:
@@ -81,6 +114,8 @@ def side(thing: Any, name: str, layer: str = "") -> Side:
         return of_file(exchange.read(thing), name, layer)
     if isinstance(thing, Found):
         return of_file(thing, name, layer)
+    if layer:
+        raise ValueError(f"layer_{name} should be given for a file, got it for {type(thing).__name__}")
     if isinstance(thing, Recurrent):
         return of_description((thing,), name)
     try:

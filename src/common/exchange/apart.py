@@ -117,7 +117,7 @@ def send(reader: str, path: str, memory: str) -> None:
     arrays: list[Array] = []
     try:
         found: Contents = module.contents_of(Path(path))
-        arrays = [np.ascontiguousarray(array) for array in found.arrays.values()]
+        arrays = [np.asarray(array, order="C") for array in found.arrays.values()]
         head: dict[str, Any] = {
             "format": found.format,
             "config": found.config,

@@ -56,7 +56,7 @@ def matrices(layer: Embedding | Dense) -> dict[str, Array]:
 
 def _unsaid(layer: Recurrent) -> str:
     """What PyTorch's names would not say about a layer."""
-    if "torch" not in layer.cell.builtin:
+    if layer.cell.gates and "torch" not in layer.cell.builtin:
         return f"of the form {layer.cell.name}"
     if layer.backwards:
         return "that runs backwards"

@@ -1,28 +1,36 @@
-"""Layers by the names that PyTorch gives their weights: recurrent ones first of all, embeddings, dense layers, and the rest."""
+"""Layers by the names that PyTorch or TensorFlow 1 gives their weights: recurrent ones, embeddings, dense ones, the rest."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from rnn_common.cells import Cell
+from rnn_common.exchange import own_cells
 from rnn_common.exchange.contents import Array, Contents
 from rnn_common.exchange.description import Dense, Embedding, Foreign, Layer, Recurrent
+from rnn_common.exchange.tf1_cells import cells
 from rnn_common.exchange.torch_stacks import stacks
 
+OPTIMISER = "optimiser state"  # the kind of layer that it is listed as
 SHOWN = 4  # arrays of a foreign layer, that are named in words
 
 # `fc.weight` beside `fc.bias`; in short `fc_w` beside `fc_b`. (`attention.in_proj_weight` is three layers in one.)
 _WEIGHT = re.compile(r"(?P<stem>(?:.*[./])?)weight|(?P<short>(?:.*[./_])?)[wW]")
 _TABLE = re.compile(r"(?<![a-z])emb|embed", re.IGNORECASE)
-_OPTIMISER = re.compile(r"(?P<prefix>(?:.*/)?)param_groups/0/.*")
+_SETTING = re.compile(r"(?P<prefix>(?:.*/)?)param_groups/0/.*")
 _MOMENTS = re.compile(r"(?P<prefix>.*[./])?[^./]+[./](?:exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer)")
 
 
-def find(contents: Contents) -> list[Layer]:
-    """The layers of a file whose arrays are named as PyTorch's are, in the file's order, the layers of a stack in theirs.
+def find(contents: Contents, own: Sequence[Cell] = ()) -> list[Layer]:
+    """The layers of a file whose arrays are named as PyTorch's are, or TensorFlow 1's, in the file's order, a stack's in theirs.
 
     The weights of an optimiser are foreign, and so is what is neither a recurrent layer, nor a dense one with a bias, nor an
     embedding: a matrix called so, or one right before a recurrent layer that reads vectors of its width.
+
+    Args:
+        contents: of the file.
+        own: cells of the user's own, whose weights are there by the cells' names. Default none.
 
     Raises:
         NotUnderstood: the arrays of a recurrent layer do not fit one another; names the one that does not.
@@ -40,8 +48,12 @@ def find(contents: Contents) -> list[Layer]:
 
     for optimiser in list(_optimisers(rest, contents.config or {})):
         take([optimiser])
+    for layer in list(own_cells.layers(rest, own)):
+        take([layer])
     for stack in list(stacks(rest)):
         take([*stack.described(contents.config or {})])
+    for cell in list(cells(rest)):
+        take([cell])
     readers = {name: layer for _, layer in found if isinstance(layer, Recurrent) for name in layer.arrays}
     for dense in list(_dense(rest)):
         take([dense])
@@ -56,7 +68,7 @@ def find(contents: Contents) -> list[Layer]:
 
 def _optimisers(arrays: Mapping[str, Array], config: Mapping[str, object]) -> Iterator[Foreign]:
     """What an optimiser remembers: known by the settings beside it, or by the names of Adam's and SGD's moments."""
-    settings = {match["prefix"] for key in config if (match := _OPTIMISER.fullmatch(key))}
+    settings = {match["prefix"] for key in config if (match := _SETTING.fullmatch(key))}
     groups: dict[str, list[str]] = {}
     for name in arrays:
         states = (match.start() for match in re.finditer(r"(?<![^/])state/", name))
@@ -66,7 +78,7 @@ def _optimisers(arrays: Mapping[str, Array], config: Mapping[str, object]) -> It
         if prefix is not None:
             groups.setdefault(prefix, []).append(name)
     for prefix, names in groups.items():
-        yield Foreign(prefix.rstrip("./") or "optimiser", "optimiser state", changes=False, arrays=tuple(names))
+        yield Foreign(prefix.rstrip("./") or "optimiser", OPTIMISER, changes=False, arrays=tuple(names))
 
 
 def _dense(arrays: Mapping[str, Array]) -> Iterator[Dense]:

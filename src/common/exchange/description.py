@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from rnn_common.cells import Cell
 from rnn_common.equations.arithmetic import sigmoid
@@ -93,7 +93,8 @@ class Recurrent:
         name: of the layer in the file: `"bidirectional_1"`, `"encoder.lstm, layer 2"`.
         cell: which cell it is.
         directions: one, or forward and backward.
-        packing: how the file had the weights: `"torch"`, `"keras"`, `"keras 1"`, `"cudnn"`, `"onnx"`, `"tf1"`, `"paddle"`.
+        packing: how the file had the weights: `"torch"`, `"keras"`, `"keras 1"`, `"cudnn"`, `"onnx"`, `"tf1"`; `"single gates"`,
+            an array each; `"by name"`, of a cell of the user's own.
         backwards: of a single direction, whether it runs from the last step to the first. Default False.
         flipped: whether outputs that ran backwards stand in the order in which they were computed, as Keras's
             `go_backwards` leaves them: the whole axis of time from its end, padding first. Default False.
@@ -116,9 +117,15 @@ class Recurrent:
     arrays: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
-    def parameters(self, direction: int = 0) -> Parameters:
-        """The weights of a direction with biases that are added as one: the function is the same."""
-        return Parameters(self.cell, merged(self.cell, self.directions[direction].weights))
+    def parameters(self, direction: int = 0, dtype: DTypeLike = np.float64) -> Parameters:
+        """The weights of a direction with biases that are added as one: the function is the same.
+
+        Args:
+            direction: 0 (default), or 1 of two.
+            dtype: of the weights, in which biases are added: a file in half precision is not run in it. Default float64.
+        """
+        weights = {name: array.astype(dtype) for name, array in self.directions[direction].weights.items()}
+        return Parameters(self.cell, merged(self.cell, weights))
 
     @property
     def input_size(self) -> int:
@@ -198,6 +205,38 @@ Layer = Recurrent | Embedding | Dense | Foreign
 
 
 @dataclass(frozen=True, eq=False)
+class Optimiser:
+    """An optimiser, and what it remembers of its updates.
+
+    Attributes:
+        name: `"adam"` or `"sgd"`.
+        settings: `learning_rate`; of Adam `beta_1`, `beta_2` and `epsilon`, as the framework that wrote them means it; of SGD
+            `momentum` and `nesterov`.
+        updates: how many it has done; None where the file does not say.
+        moments: of Adam `"m"` and `"v"`, of SGD with momentum `"velocity"` v, where w ← w + v: each the file's layers in their
+            order, with the moment of every weight in its place. Empty before the first update.
+        notes: what is another thing in the other framework, in sentences.
+    """
+
+    name: str
+    settings: Mapping[str, float]
+    updates: int | None
+    moments: Mapping[str, tuple[Layer, ...]]
+    notes: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        words = [{"adam": "Adam", "sgd": "SGD"}[self.name]]
+        for name, value in self.settings.items():
+            if name != "nesterov":
+                words.append(f"{name.replace('_', ' ')} {value:.6g}")
+            elif value:
+                words.append(name)
+        if self.updates is not None:
+            words.append(f"after {self.updates:,} updates")
+        return ", ".join([*words, f"with {' and '.join(self.moments) or 'no moments'}"])
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """What was found in a file.
 
@@ -207,6 +246,8 @@ class Found:
         layers: in the network's order where the file says it, else in the file's.
         chain: whether the file says that each layer reads what the one before it gives. Default False.
         notes: what holds of the whole file, in sentences.
+        optimiser: with which the network was trained, where the file holds it and it can be told which moment is of which
+            weight. Default None.
     """
 
     path: Path
@@ -214,6 +255,7 @@ class Found:
     layers: tuple[Layer, ...]
     chain: bool = False
     notes: tuple[str, ...] = field(default=())
+    optimiser: Optimiser | None = None
 
     @property
     def recurrent(self) -> tuple[Recurrent, ...]:
@@ -264,7 +306,11 @@ class Found:
             )
         places = [place for place, layer in enumerate(self.layers) if layer in layers]
         in_one = places == list(range(places[0], places[-1] + 1))
-        return replace(self, layers=layers, chain=self.chain and in_one)
+        optimiser = self.optimiser and replace(
+            self.optimiser,
+            moments={name: tuple(moment[place] for place in places) for name, moment in self.optimiser.moments.items()},
+        )
+        return replace(self, layers=layers, chain=self.chain and in_one, optimiser=optimiser)
 
 
 def default_activations(cell: Cell) -> tuple[Activation, ...]:

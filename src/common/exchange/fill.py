@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from rnn_common import copying, exchange, twins
+from rnn_common.cells import Cell
 from rnn_common.exchange import proof
 from rnn_common.exchange.arrays_write import place
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, Activation, Dense, Embedding, Found, Recurrent
-from rnn_common.exchange.forward import run_chain
 from rnn_common.exchange.proof import Proof, ProofFailed
 from rnn_common.twins import Part
 
@@ -87,9 +85,15 @@ def _order(flipped: bool | None) -> str | None:
     return None if flipped is None else "last step first" if flipped else "first step first"
 
 
-def fill(twin: str, model: Any, source: Found | Path | str, match: Mapping[str, str] | None = None) -> list[Proof]:
+def fill(
+    twin: str,
+    model: Any,
+    source: Found | Path | str,
+    match: Mapping[str, str] | None = None,
+    cells: Sequence[Cell | str] = (),
+) -> list[Proof]:
     """Give the layers of a live network the weights of those that were found in a file; see `rnn_torch.fill`, `rnn_tf.fill`."""
-    found = source if isinstance(source, Found) else exchange.read(source)
+    found = source if isinstance(source, Found) else exchange.read(source, cells)
     framework, page, live_page = twins.get(twin), twins.page(twin), twins.page(twin, "live")
     lives = live_page.inside(model)
     pairs = _pairs(lives, found, match)
@@ -244,7 +248,7 @@ def _proofs(alone: Callable[[Any, Array], tuple[Array, str]], by: str, pairs: li
         got, dtype = alone(live.layer, x)
         layers = [_alone(*pair, every=pair[0] is not live or got.ndim == 3) for pair in stack]
         name = live.name if len(stack) == 1 else place(live.name)[0]
-        yield proof.prove(name, by, partial(_run, layers, x), got, proof.scale(layers[-1]), dtype)
+        yield proof.prove(name, by, layers, x, got, dtype)
 
 
 def _alone(live: Live, layer: Filler, every: bool) -> Filler:
@@ -256,7 +260,3 @@ def _alone(live: Live, layer: Filler, every: bool) -> Filler:
     if isinstance(layer, Dense):
         return replace(layer, activation=live.options["activation"] or LINEAR)
     return replace(layer, masks=False)
-
-
-def _run(layers: Sequence[Filler], x: Array, dtype: DTypeLike) -> Array:
-    return run_chain(layers, x, dtype=dtype)

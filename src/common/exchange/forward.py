@@ -93,12 +93,12 @@ def unroll_direction(
     steps = np.full(batch, time) if lengths is None else check_lengths(lengths, batch, time)
     order = _reversed(steps, time)
     x = np.take_along_axis(x, order[..., None], 1) if backwards else x
-    weights = merged(layer.cell, layer.directions[direction].weights)
+    weights = {name: array.astype(dtype, copy=False) for name, array in layer.directions[direction].weights.items()}
     if state is None:
         state = tuple(np.zeros((batch, layer.hidden_size)) for _ in layer.cell.states)
     unrolled = unroll_weights(
         layer.cell,
-        layer.cell.weights(**{name: array.astype(dtype, copy=False) for name, array in weights.items()}),
+        layer.cell.weights(**merged(layer.cell, weights)),  # biases added in this dtype, not in the file's
         x.astype(dtype),
         tuple(h.astype(dtype) for h in state),
         steps,

@@ -20,10 +20,12 @@ from rnn_common.exchange import apart
 from rnn_common.exchange.contents import Array, Budget, Contents, NotUnderstood
 from rnn_common.exchange.hdf5_arrays import array
 from rnn_common.exchange.hdf5_objects import datasets, opened, parts, said_in, within, word, words
+from rnn_common.exchange.optimisers import LEFT_OUT
 from rnn_common.reader import shown
 
-# What a file by path holds besides the network's weights.
-NO_WEIGHTS = ("optimizer", "_optimizer", "loss", "metrics", "compile_metrics", "_compile_metrics", "_metrics")
+OPTIMISER = "optimizer/"  # what the names of its arrays begin with in a file by path
+# What such a file holds besides, of no use to anybody but Keras.
+NO_WEIGHTS = ("_optimizer", "loss", "metrics", "compile_metrics", "_compile_metrics", "_metrics")
 
 
 def read(path: Path) -> Contents:
@@ -94,6 +96,8 @@ def _by_layer(path: Path, file: Any, group: Any, layers: list[str], size: int) -
     model = word(file, "model_config")
     if model is not None:
         config["model"] = said_in(f"{path}: model_config", model.encode())
+    if "optimizer_weights" in file:
+        notes = (*notes, f"{LEFT_OUT}it is read from .keras")
     kind = f"Keras {said or '1'}" + ("" if model is not None else ", weights only")
     return Contents(path, kind, arrays, config, numbers(said or "1"), notes)
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rnn_common.exchange.contents import Contents, NotUnderstood
-from rnn_common.exchange.hdf5_file import natural
+from rnn_common.exchange.hdf5_file import OPTIMISER, natural
 from rnn_common.exchange.keras_network import NETWORKS, Configured, layer, network_of
 from rnn_common.reader import shown
 
@@ -112,7 +112,7 @@ def groups(contents: Contents) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for name in contents.arrays:
         match = PARTS.search(name)
-        if "/seed_generator/" not in name:
+        if "/seed_generator/" not in name and not name.startswith(OPTIMISER):
             stacked = f"/cell/cells/{match['stacked']}" if match and match["stacked"] else ""
             found.setdefault((name[: match.start()] if match else name) + stacked, []).append(name)
     return {name: tuple(sorted(arrays, key=_forward_first)) for name, arrays in found.items()}

@@ -175,10 +175,7 @@ def load(path: Path) -> Checkpoint:
         BadCheckpoint: it is not whole, not a checkpoint, or altered; the message names an older one, if there is one.
     """
     if path.is_dir():
-        found = _found(path)
-        if not found:
-            raise FileNotFoundError(f"checkpoint should be in {path}, but there is none")
-        path = found[-1]
+        path = newest(path)
     try:
         return _read(path)
     except FileNotFoundError:
@@ -187,6 +184,18 @@ def load(path: Path) -> Checkpoint:
         older = _older(path)
         advice = f"; the one before it is {older[-1]}" if older else ""
         raise BadCheckpoint(f"checkpoint {path} is refused: {error}{advice}") from None
+
+
+def newest(folder: Path) -> Path:
+    """The JSON file of a folder's newest checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = _found(folder)
+    if not found:
+        raise FileNotFoundError(f"checkpoint should be in {folder}, but there is none")
+    return found[-1]
 
 
 def _read(path: Path) -> Checkpoint:
