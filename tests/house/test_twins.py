@@ -215,6 +215,10 @@ ONLY = {
         "torch": ["_parts", "_steps"],
         "tf": ["_activation", "_walk", "sublayers"],
     },
+    "PyTorch's modules are heard by hooks, and a gradient stands at its weight; Keras's layers are heard by their call": {
+        "torch": ["_as_run", "_unstacked", "_give"],
+        "tf": ["_mask", "_of_dense", "_heard", "_given", "_named", "_variables"],
+    },
 }
 
 # How alike each pair of files is at least: the share of words in common, in order. Layers, drivers and the base of the cells are

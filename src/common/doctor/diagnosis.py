@@ -160,7 +160,7 @@ class Diagnosis:
         kept, self.causes = self.causes, []
         _, strange, suspects = self._declared_otherwise()
         found, self.causes = self.causes, kept
-        if suspects or strange:
+        if any(suspects.values()) or strange:
             what = ", ".join(cause.name for cause in found) or "weights"
             self.notes.append(f"They are not declared alike, which this probe could not show: {what}.")
 
