@@ -218,6 +218,9 @@ def test_what_a_check_lets_pass():
         comparison.check(runner, returned * (1 + 1e-3), "inference", oracle, "float32")
     with pytest.raises(ArithmeticError, match="by inf"):
         comparison.check(runner, returned * float("nan"), "inference", oracle, "float32")
+    comparison.check(runner, returned * (1 + 1e-3), "inference", oracle, "tf32")
+    with pytest.raises(ArithmeticError, match=r"by 2\.0e-02, and 1\.3e-02 is allowed"):
+        comparison.check(runner, returned * (1 + 2e-2), "inference", oracle, "tf32")
 
 
 # Runs

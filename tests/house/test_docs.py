@@ -237,23 +237,23 @@ def test_a_page_without_its_place_for_the_rows_is_refused(text, pairs):
 # Benchmarks
 
 
-def measured():
+def measured(name="benchmarks"):
     """The report, its figures those at the most threads alone."""
     pytest.importorskip("scipy")
     from rnn_benchmarks import comparing
     from rnn_benchmarks.report import Report
 
-    report = Report.from_dict(comparing.load(ROOT / "docs/benchmarks/benchmarks.json"))
+    report = Report.from_dict(comparing.load(ROOT / f"docs/benchmarks/{name}.json"))
     most = max(report.settings.threads)
     rows, means = ([each for each in part if each.threads == most] for part in (report.rows, report.means))
     return report, rows, means
 
 
-def means_table(found, ratio):
+def means_table(found, ratio, packages=("rnn_torch", "rnn_tf")):
     """The geometric means in Markdown, as the README shows them."""
     means = {(mean.contender, mean.measure, mean.cell): ratio(mean.ratio) for mean in found}
     lines = ["| | " + " | ".join(IN_BOTH) + " |\n| --- |" + " ---: |" * len(IN_BOTH)]
-    for package in ("rnn_torch", "rnn_tf"):
+    for package in packages:
         for measure in ("inference", "training"):
             lines.append(
                 f"| `{package}`, {measure} | " + " | ".join(means[package, measure, c] for c in IN_BOTH) + " |"
@@ -286,6 +286,17 @@ def test_its_benchmarks_are_those_of_the_report_beside_it():
         assert ratios["training", "rnn_torch", cell] >= training
         assert ratios["inference", "rnn_tf", cell] >= 1.5
         assert ratios["training", "rnn_tf", cell] >= 2.0
+
+
+def test_what_it_says_of_a_gpu_is_in_the_report_beside_it():
+    report, rows, means = measured("h100")
+    from rnn_benchmarks import words
+
+    assert (report.settings.device, *report.environment["device"].values()) == ("cuda", "NVIDIA H100 80GB HBM3")
+    assert between(BENCHMARKS, "h100") == means_table(means, words.ratio, ("rnn_torch",))
+    ragged = [row.ratio.value for row in rows if (row.workload, row.contender) == ("ragged-600x1", "rnn_torch")]
+    assert 0.94 <= min(ragged) <= max(ragged) <= 0.975
+    assert "0.94 to 0.97 on `ragged-600x1`" in prose(BENCHMARKS)
 
 
 def test_what_it_says_of_the_slower_ones_is_in_the_report_beside_it():
