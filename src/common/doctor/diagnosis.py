@@ -279,7 +279,7 @@ class Diagnosis:
         suspects: dict[str, list[At]] = {}
         if len(declared) == 2:
             alike, strange, suspects = self._declared_otherwise()
-            explained &= alike
+            explained &= alike and (strange or self._accounted_for(suspects, declared))
         elif declared:
             (known,) = declared
             explained &= self._searched("ab".replace(known, ""), known)
@@ -452,11 +452,27 @@ class Diagnosis:
             return self._made_anew(sorted({place for place, _ in suspects["b"]}))
         if self.chains != {"a", "b"}:
             return None
-        deviations = [
+        return Proof(f"By the equations, {'b' if wrong == ['a'] else 'a'} with that", max(self._left_over(suspects)))
+
+    def _left_over(self, suspects: dict[str, list[At]]) -> list[float]:
+        """How far apart the two are in each call when each has the faults by which the other is declared otherwise."""
+        return [
             self._apart(_with(self.a, suspects["b"], call, one), _with(self.b, suspects["a"], call, other), call)
             for call, (one, other) in self._calls()
         ]
-        return Proof(f"By the equations, {'b' if wrong == ['a'] else 'a'} with that", max(deviations))
+
+    def _accounted_for(self, suspects: dict[str, list[At]], declared: dict[str, Equations]) -> bool:
+        """Whether what the two are declared otherwise by is all that sets them apart, where both do what they say."""
+        if self.chains != {"a", "b"} or not all(each.hold for each in declared.values()):
+            return True  # each layer is held against its equations by itself
+        dtype = coarser(self.a.dtype, self.b.dtype)
+        bounds = [max(rounding(each.layers, call, dtype) for each in (self.a, self.b)) for call in self.calls]
+        pairs = zip(self._left_over(suspects), bounds, strict=True)
+        if worst := [
+            left for left, bound in pairs if not left <= 2 * bound
+        ]:  # each side is within one of its equations
+            self.notes.append(f"What they are declared otherwise by leaves {max(worst):.1e} between them.")
+        return not worst
 
     def _undone(self) -> Proof:
         """What b does, with its faults undone from outside."""
