@@ -9,7 +9,7 @@ from rnn_tf.activations import hard_sigmoid_keras2
 from rnn_tf.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_tf.cells.base import apply
 from rnn_tf.engines import ENGINES
-from rnn_tf.exchange import fill, load, load_optimiser
+from rnn_tf.exchange import fill, load, load_optimiser, save
 from rnn_tf.layers import GRU, LSTM, SimpleRNN
 from rnn_tf.own import layer_of
 
@@ -32,4 +32,5 @@ __all__ = [
     "layer_of",
     "load",
     "load_optimiser",
+    "save",
 ]

@@ -47,7 +47,7 @@ def side(model: Any, name: str) -> Side:
 @contextmanager
 def _untouched(layer: Any) -> Iterator[None]:
     """States that are kept from call to call, and the random numbers that come next, are put back behind it."""
-    before = [(each, keras.ops.convert_to_numpy(each)) for each in layer.non_trainable_variables]
+    before = [(each, each.numpy()) for each in layer.non_trainable_variables]
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from rnn_common import exchange, packings
 from rnn_common.cells import Cell
+from rnn_common.doctor import live
 from rnn_common.exchange import Dense, Embedding, Found, Layer, Optimiser, Recurrent, optimisers
 from rnn_common.exchange import fill as filling
 from rnn_common.exchange.proof import Proof
@@ -37,6 +38,25 @@ def load(path: Path | str, dtype: str = "float32", cells: Sequence[Cell | str] =
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
     return model(exchange.read(path, cells), dtype)
+
+
+def save(model: Any, path: Path | str) -> list[Proof]:
+    """Write a live layer or network into a file of either framework, and prove that it computes the same.
+
+    Args:
+        model: ours or the framework's own: recurrent layers, embeddings and dense layers.
+        path: ends with one of `rnn_common.exchange.convert.TARGETS`. Into `.keras`, `.weights.h5` and `.onnx` goes a network of
+            layers that each read what the one before it gives, which is seen by running it; into the others weights by name.
+
+    Returns:
+        How far what was written is from the equations, and how far it may be; see `rnn_common.exchange.proof.Proof`.
+
+    Raises:
+        TypeError, ValueError: it holds no recurrent layer, or the file cannot hold it; says what.
+        ProofFailed: what was written does not compute the same; nothing is left.
+        OSError: the file cannot be written.
+    """
+    return live.save(model, path)
 
 
 def fill(
@@ -238,7 +258,7 @@ def _function(layer: Dense | Recurrent, activation: exchange.Activation) -> Any:
         raise ValueError(f"{layer.name}: {error}") from None
 
 
-def save(model: Any, path: Path) -> None:
+def write(model: Any, path: Path) -> None:
     """Write a model as Keras does: whole, or of `.weights.h5` its weights."""
     if path.name.endswith(".weights.h5"):
         model.save_weights(path)
@@ -247,7 +267,7 @@ def save(model: Any, path: Path) -> None:
 
 
 def opened(path: Path, model: Any) -> Any:
-    """What `save` wrote, as Keras opens it: of weights alone, into a model of the same layers."""
+    """What `write` wrote, as Keras opens it: of weights alone, into a model of the same layers."""
     if not path.name.endswith(".weights.h5"):
         return keras.saving.load_model(path)
     model.set_weights([np.zeros_like(each) for each in model.get_weights()])

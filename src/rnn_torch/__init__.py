@@ -8,7 +8,7 @@ from rnn_torch.activations import hard_sigmoid_keras2
 from rnn_torch.cells import GRUCell, LSTMCell, SimpleRNNCell
 from rnn_torch.cells.base import apply
 from rnn_torch.engines import ENGINES
-from rnn_torch.exchange import fill, load, load_optimiser
+from rnn_torch.exchange import fill, load, load_optimiser, save
 from rnn_torch.layers import GRU, LSTM, SimpleRNN
 from rnn_torch.own import layer_of
 
@@ -28,4 +28,5 @@ __all__ = [
     "layer_of",
     "load",
     "load_optimiser",
+    "save",
 ]

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_common import exchange, packings
 from rnn_common.cells import Cell
+from rnn_common.doctor import live
 from rnn_common.exchange import (
     Activation,
     Dense,
@@ -52,6 +53,25 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32, cells: Sequence[C
         ValueError: there is no recurrent layer in it, or one that no layer of ours computes; says which.
     """
     return model(exchange.read(path, cells), dtype)
+
+
+def save(module: nn.Module, path: Path | str) -> list[Proof]:
+    """Write a live layer or network into a file of either framework, and prove that it computes the same.
+
+    Args:
+        module: ours or the framework's own: recurrent layers, embeddings and dense layers.
+        path: ends with one of `rnn_common.exchange.convert.TARGETS`. Into `.keras`, `.weights.h5` and `.onnx` goes a network of
+            layers that each read what the one before it gives, which is seen by running it; into the others weights by name.
+
+    Returns:
+        How far what was written is from the equations, and how far it may be; see `rnn_common.exchange.proof.Proof`.
+
+    Raises:
+        TypeError, ValueError: it holds no recurrent layer, or the file cannot hold it; says what.
+        ProofFailed: what was written does not compute the same; nothing is left.
+        OSError: the file cannot be written.
+    """
+    return live.save(module, path)
 
 
 def fill(
@@ -333,7 +353,7 @@ def _tensor(array: exchange.Array) -> Tensor:
     return torch.from_numpy(np.array(array, order="C"))
 
 
-def save(found: Found, path: Path) -> None:
+def write(found: Found, path: Path) -> None:
     """Write what was found as a state dict; beside it, where there is an optimiser, that one's."""
     state = {name: _tensor(array) for name, array in arrays_write.state_dict(found.layers).items()}
     if found.optimiser is None:

@@ -143,7 +143,7 @@ def _to_arrays(content: Callable[[dict[str, Array]], bytes]) -> Callable[[Found,
 
 
 def _to_pt(found: Found, path: Path) -> list[Proof]:
-    page("torch").save(found, path)
+    page("torch").write(found, path)
     contents = pytorch_file.read(path)
     if found.optimiser is not None:  # beside which the network is one of two
         own = {
@@ -192,7 +192,7 @@ def _to_keras(found: Found, path: Path) -> list[Proof]:
     model = tf.model(network, package=tf.keras.layers)
     if found.optimiser is not None:
         model.compile(tf.optimiser(found, model))
-    tf.save(model, path)
+    tf.write(model, path)
     opened = tf.opened(path, model)
     return proof.of_network(network, proof.BY["tf"], lambda x: tf.run(opened, x))
 
