@@ -264,6 +264,23 @@ def test_what_is_not_in_the_catalogue_is_unexplained():
     assert "Unexplained" in str(report)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_coarser_dtype_is_no_fault_of_another_kind(dtype):
+    """It computes in fewer bits, and hands its numbers on in float32."""
+    right = torch.nn.LSTM(3, HIDDEN, batch_first=True)
+    coarse = torch.nn.LSTM(3, HIDDEN, batch_first=True)
+    coarse.load_state_dict(right.state_dict())
+    coarse.to(getattr(torch, dtype))
+
+    def run(x):
+        with torch.no_grad():
+            return coarse(torch.from_numpy(x).to(getattr(torch, dtype)))[0].float().numpy()
+
+    report = diagnose(right, run)
+    assert causes(report) == [f"numbers of {dtype}, not of float32"]
+    assert (report.verdict, report.status) == ("explained", 1)
+
+
 # Networks
 
 

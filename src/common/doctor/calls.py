@@ -102,6 +102,15 @@ BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 UNITS = {dtype: 2.0 ** (1 - bits) for dtype, bits in BITS.items()}
 
 
+def held_in(given: Seen) -> str:
+    """The dtype below float32 whose numbers all outputs are, whatever they came in; empty where there is none."""
+    outputs = np.ascontiguousarray(given.outputs, np.float32)
+    if not np.any(outputs.view(np.uint32) & 0xFFFF):
+        return "bfloat16"
+    with np.errstate(over="ignore"):
+        return "float16" if np.array_equal(outputs.astype(np.float16), outputs) else ""
+
+
 def coarser(*dtypes: str) -> str:
     return max(dtypes, key=lambda each: UNITS[each])
 

@@ -19,7 +19,7 @@ import numpy as np
 from rnn_common import twins
 from rnn_common.checks import at_least
 from rnn_common.doctor import matching, network, probe
-from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, rounding, seen
+from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, held_in, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
 from rnn_common.doctor.in_calls import HOLDS
@@ -365,7 +365,13 @@ class Diagnosis:
             found = tuple(At(place, HOLDS) for place, each in enumerate(layers) if isinstance(each, Recurrent))
         for call, given in observed:
             known = Suspect(found)
-            if self._apart(known.seen(layers, call), given, call) <= known.rounding(layers, call, dtype):
+            left = self._apart(known.seen(layers, call), given, call)
+            if left <= known.rounding(layers, call, dtype):
+                continue
+            if (held := held_in(given)) and left <= known.rounding(layers, call, held):
+                fix = "compute in the same dtype, or compare to the rounding of the coarser"
+                self._cause(f"numbers of {held}, not of {dtype}", name, where, "", fix)
+                dtype = held
                 continue
             result = search(layers, call, given, dtype, max(0.0, self.end - time.monotonic()), found)
             self.tried += result.tried
