@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common.doctor.calls import Call, Seen, coarser
-from rnn_common.doctor.sides import Side, Step
+from rnn_common.doctor.sides import OwnActivation, Side, Step
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import LINEAR, SOFTMAX, Activation, Dense, Direction, Embedding, Layer, Recurrent
 from rnn_tf import exchange, twin
@@ -107,26 +107,9 @@ def _activations(part: Any) -> tuple[Any, ...]:
 
 def _in_numpy(activation: Any) -> Any:
     """A function of the user's own as one of arrays."""
-    return activation if isinstance(activation, Activation) else _Own(activation)
-
-
-class _Own:
-    """A function of the user's own, of arrays; the same as itself alone."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function = function
-
-    def __call__(self, a: Array) -> Array:
-        return np.asarray(self.function(tf.convert_to_tensor(a)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Own) and other.function is self.function
-
-    def __hash__(self) -> int:
-        return id(self.function)
-
-    def __str__(self) -> str:
-        return str(getattr(self.function, "__name__", type(self.function).__name__))
+    if isinstance(activation, Activation):
+        return activation
+    return OwnActivation(activation, lambda a: np.asarray(activation(tf.convert_to_tensor(a))))
 
 
 def _dtype(layer: Any) -> str:

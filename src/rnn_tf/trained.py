@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from rnn_common import packings
-from rnn_common.doctor.training import Arrays, Rule, Trained, both_apart, for_two, of_function
+from rnn_common.doctor.training import DIRECTIONS, Arrays, Rule, Trained, below, both_apart, for_two, of_function
 from rnn_common.exchange.description import Embedding, Recurrent
 from rnn_tf import doctor, twin
 
 Array = Any
 Tensor = Any
-DIRECTIONS = ("forward", "backward")
 
 
 def trained(model: Any, optimiser: Any = None, loss: Any = None) -> Trained:
@@ -122,16 +121,12 @@ def _given(model: Any, gradients: Arrays) -> dict[int, Tensor]:
             continue
         (directions,) = twin.parts(layer)
         for direction, part in zip(DIRECTIONS, directions, strict=False):
-            of_part = _of(gradients, f"{place}/{direction}/")
+            of_part = below(gradients, f"{place}/{direction}/")
             of_part = for_two(part.cell, of_part) if part.cell.apart else of_part
             for variable, array in zip(_variables(part), packings.pack_keras(part.cell, of_part), strict=True):
                 packed[id(variable)] = array
     variables = {id(variable): variable for variable in model.trainable_variables}
     return {key: tf.cast(array, variables[key].dtype) for key, array in packed.items()}
-
-
-def _of(gradients: Arrays, prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in gradients.items() if name.startswith(prefix)}
 
 
 def _rule(optimiser: Any) -> Rule:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_common.doctor.calls import Call, Seen, coarser
-from rnn_common.doctor.sides import Side, Step
+from rnn_common.doctor.sides import OwnActivation, Side, Step
 from rnn_common.exchange.contents import Array
-from rnn_common.exchange.description import LINEAR, Dense, Direction, Embedding, Layer, Recurrent
+from rnn_common.exchange.description import LINEAR, Activation, Dense, Direction, Embedding, Layer, Recurrent
 from rnn_torch import exchange, twin
 
 
@@ -112,29 +112,14 @@ def _activations(part: Any) -> tuple[Any, ...]:
 
 def _in_numpy(activation: Any) -> Any:
     """A function of the user's own as one of arrays."""
-    if not isinstance(activation, Callable) or hasattr(activation, "slope"):  # type: ignore[arg-type]
+    if isinstance(activation, Activation):
         return activation
-    return _Own(activation)
 
-
-class _Own:
-    """A function of the user's own, of arrays; the same as itself alone."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function = function
-
-    def __call__(self, a: Array) -> Array:
+    def in_numpy(a: Array) -> Array:
         with torch.no_grad():
-            return np.asarray(self.function(torch.from_numpy(np.ascontiguousarray(a))))
+            return np.asarray(activation(torch.from_numpy(np.array(a))))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Own) and other.function is self.function
-
-    def __hash__(self) -> int:
-        return id(self.function)
-
-    def __str__(self) -> str:
-        return str(getattr(self.function, "__name__", type(self.function).__name__))
+    return OwnActivation(activation, in_numpy)
 
 
 def _dtype(module: nn.Module) -> str:
@@ -146,7 +131,7 @@ def _dtype(module: nn.Module) -> str:
 
 def _tensor(array: Array, module: nn.Module) -> Tensor:
     weight = next(module.parameters())
-    given = torch.from_numpy(np.ascontiguousarray(array))
+    given = torch.from_numpy(np.array(array))  # which may be read-only
     return given.to(weight.device, weight.dtype if given.is_floating_point() else given.dtype)
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rnn_common import packings
-from rnn_common.doctor.training import Arrays, Rule, Trained, both_apart, for_two, of_function
+from rnn_common.doctor.training import DIRECTIONS, Arrays, Rule, Trained, below, both_apart, for_two, of_function
 from rnn_torch import doctor, exchange, twin
 
 Array = Any
-DIRECTIONS = ("forward", "backward")
 
 
 def trained(
@@ -108,19 +107,15 @@ def _give(module: nn.Module, gradients: Arrays) -> None:
         packed: dict[str, Array] = {}
         if not doctor.is_recurrent(holder):
             names = {"E": "weight"} if isinstance(each, nn.Embedding) else {"W": "weight", "b": "bias"}
-            packed = {names[name]: array for name, array in _of(gradients, f"{place}/").items()}
+            packed = {names[name]: array for name, array in below(gradients, f"{place}/").items()}
         else:
             for n, directions in enumerate(twin.parts(holder)):
                 for direction, part in zip(DIRECTIONS, directions, strict=False):
-                    of_part = for_two(part.cell, _of(gradients, f"{place + n}/{direction}/"))
+                    of_part = for_two(part.cell, below(gradients, f"{place + n}/{direction}/"))
                     packed |= packings.pack_torch(part.cell, of_part, part.suffix)
         for name, array in packed.items():
             own[name].grad = torch.from_numpy(np.ascontiguousarray(array)).to(own[name].dtype)
         place += len(layers)
-
-
-def _of(gradients: Arrays, prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in gradients.items() if name.startswith(prefix)}
 
 
 def _rule(optimiser: torch.optim.Optimizer, clip_norm: float) -> Rule:

@@ -15,8 +15,9 @@ import rnn_tf
 import rnn_torch
 from rnn_common.cli import app
 from rnn_common.differences import ROWS
-from rnn_common.doctor import Side, diagnose, of_function
+from rnn_common.doctor import Side, diagnose, matching, of_function
 from rnn_common.doctor.catalogue import catalogue
+from rnn_common.doctor.faults import Fault
 from rnn_common.doctor.probe import calls
 from rnn_common.doctor.sides import side
 from rnn_common.equations.arithmetic import sigmoid
@@ -253,6 +254,16 @@ def test_two_faults_at_once_on_either_side():
     assert causes(report) == ["f and c exchanged", "outputs from the last step to the first"]
 
 
+def test_causes_that_leave_something_over_are_no_explanation(monkeypatch):
+    """Were what sets the two apart overlooked in what they are declared to be, their outputs would still tell."""
+    right, port = gru_without_the_swap()
+    nothing = Fault("a fault that changes nothing", "a group", "", "a fix")
+    monkeypatch.setattr(matching, "differences", lambda *_: matching.Differences((nothing,)))
+    report = diagnose(right, port)
+    assert (report.verdict, report.certain) == ("unexplained", False)
+    assert "What they are declared otherwise by leaves" in report.notes[0]
+
+
 def test_what_is_not_in_the_catalogue_is_unexplained():
     right = torch.nn.GRU(3, HIDDEN, batch_first=True)
     layers = side(right, "a").layers
@@ -371,6 +382,30 @@ def test_a_file_and_the_model_that_was_filled_from_it(tmp_path):
     port.cell.recurrent_activation = keras.activations.hard_sigmoid
     report = diagnose(tmp_path / "right.pt", port)
     assert causes(report) == ["recurrent_activation hard_sigmoid 0.1667·a + 0.5, not sigmoid"]
+
+
+def masked(mask_zero=True):
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Embedding(20, 6, mask_zero=mask_zero),
+        keras.layers.Bidirectional(keras.layers.LSTM(5, bias_initializer="normal")),
+        keras.layers.Dense(3, bias_initializer="normal"),
+    ]
+    return keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+
+
+def test_a_file_of_a_network_that_skips_padding(tmp_path):
+    """Padding is wherever a symbol is 0, in between too; the file is run by the equations, the model by Keras."""
+    path = tmp_path / "masked.keras"
+    masked().save(path)
+    assert (diagnose(path, masked()).verdict, diagnose(path, masked()).notes) == ("equal", ())
+    port = masked()
+    kernel, bias = port.layers[2].get_weights()
+    port.layers[2].set_weights([kernel, 0 * bias])
+    report = diagnose(path, port)
+    assert (report.verdict, causes(report)) == ("explained", ["no bias"])
+    report = diagnose(path, masked(mask_zero=False))
+    assert (report.verdict, causes(report)) == ("explained", ["symbol 0 read, not skipped"])
 
 
 # What cannot be seen

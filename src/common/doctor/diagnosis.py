@@ -370,6 +370,7 @@ class Diagnosis:
                 continue
             if (held := held_in(given)) and left <= known.rounding(layers, call, held):
                 fix = "compute in the same dtype, or compare to the rounding of the coarser"
+                self.notes.append(f"What is smaller than the rounding of {held} does not show.")
                 self._cause(f"numbers of {held}, not of {dtype}", name, where, "", fix)
                 dtype = held
                 continue

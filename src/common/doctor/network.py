@@ -11,7 +11,6 @@ from rnn_common.doctor.calls import Call, Seen, seen
 from rnn_common.doctor.sides import Side, Step, of_description
 from rnn_common.exchange.contents import Array
 from rnn_common.exchange.description import FUNCTIONS, Activation, Layer, Recurrent
-from rnn_common.exchange.forward import run_chain
 from rnn_common.parity.contract import deviation
 
 # What goes on is the same to the rounding of float32, which other sums are off by.
@@ -24,10 +23,11 @@ def steps(side: Side, call: Call) -> list[Step]:
     if side.steps is not None:
         return side.steps(call)
     found = []
+    given = call
     for place, layer in enumerate(side.layers):
-        x = run_chain(side.layers[:place], call.x, call.lengths, np.float32) if place else call.x
-        given = Call(x, call.state if len(side.layers) == 1 else None, call.lengths if x.ndim == 3 else None)
-        found.append(Step(of_description((layer,), layer.name), given, seen((layer,), given, np.float32)))
+        gave = seen(side.layers[: place + 1], call, np.float32)
+        found.append(Step(of_description((layer,), layer.name), given, gave))
+        given = Call(gave.outputs, None, call.lengths if gave.outputs.ndim == 3 else None)
     return found
 
 

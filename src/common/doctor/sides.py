@@ -67,6 +67,30 @@ class Step:
     seen: Seen
 
 
+class OwnActivation:
+    """A function of the user's own that stands for tanh or σ; the same as itself alone.
+
+    Args:
+        function: of a framework's tensors.
+        in_numpy: the same of arrays.
+    """
+
+    def __init__(self, function: Any, in_numpy: Callable[[Array], Array]) -> None:
+        self.function, self.in_numpy = function, in_numpy
+
+    def __call__(self, a: Array) -> Array:
+        return self.in_numpy(a)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnActivation) and other.function is self.function
+
+    def __hash__(self) -> int:
+        return id(self.function)
+
+    def __str__(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+
 def side(thing: Any, name: str, layer: str = "") -> Side:
     """What is compared, as a side, and nothing that is no number among its weights; see `_of`."""
     if not isinstance(layer, str):

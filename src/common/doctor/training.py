@@ -320,6 +320,14 @@ def _step(rule: Rule, g: Array, w: Array) -> Array:
 # Weights, gradients and steps of packed weights, by the names of the equations
 
 
+DIRECTIONS = ("forward", "backward")
+
+
+def below(gradients: Arrays, prefix: str) -> dict[str, Array]:
+    """Those of one layer and direction, by the names of the equations."""
+    return {name.removeprefix(prefix): array for name, array in gradients.items() if name.startswith(prefix)}
+
+
 def both_apart(cell: Cell, unpacked: Arrays) -> dict[str, Array]:
     """Weights as they are."""
     return dict(unpacked)
