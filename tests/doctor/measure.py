@@ -1,24 +1,22 @@
-"""How many of the plants are named right: `python tests/doctor/measure.py [PAIRS] [SECONDS]` prints the shares."""
+"""How many of the plants are named right: `python -m tests.doctor.measure [PAIRS] [SECONDS]` prints the shares."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).parent))
 
 from collections import Counter
 
 import numpy as np
-from planted import Planting, pairs, singles
 
 from rnn_common.doctor import Report, probe
 from rnn_common.doctor.calls import apart
 from rnn_common.doctor.faults import Suspect
 from rnn_common.doctor.search import single_faults
+from tests.doctor.planted import Planting, pairs, singles
 
 
 def rank(planting: Planting, report: Report) -> str:

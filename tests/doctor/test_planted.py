@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from measure import rank
-from planted import OTHERS, PLANTS, Planting, letter, pairs
-from small_networks import WRONG, Wrong
 
 from rnn_common.doctor import diagnose
 from rnn_common.doctor.diagnosis import Diagnosis
+from tests.doctor.measure import rank
+from tests.doctor.planted import OTHERS, PLANTS, Planting, letter, pairs
+from tests.doctor.small_networks import WRONG, Wrong
 
 NAMED = ("named", "tied", "the same by another name")
 

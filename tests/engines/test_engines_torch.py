@@ -17,7 +17,6 @@ from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnn_torch
-from cases import build, check_against_oracle
 from rnn_common import twins
 from rnn_common.cells import CELLS, IN_BOTH
 from rnn_common.native import library
@@ -25,6 +24,7 @@ from rnn_common.parity.contract import FEW_UNITS, GRADIENT_BOUND, OUTPUT_BOUND, 
 from rnn_torch import engines, unroll
 from rnn_torch.cells import kernel
 from rnn_torch.engines import reference
+from tests.cases import build, check_against_oracle
 
 each_layer = pytest.mark.parametrize("name", IN_BOTH)
 ENGINE = ""

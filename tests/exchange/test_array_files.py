@@ -9,10 +9,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from strangers import peak, said_of
 
 from rnn_common.exchange.arrays_file import read
 from rnn_common.exchange.contents import NotUnderstood
+from tests.exchange.strangers import peak, said_of
 
 SECONDS = 30  # that the worst file may take, on a machine that does much else, and counts lines
 RANDOM = np.random.default_rng(0)

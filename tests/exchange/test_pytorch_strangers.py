@@ -9,7 +9,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from crafted import (
+
+from rnn_common.exchange import pickles
+from rnn_common.exchange.contents import NotUnderstood
+from rnn_common.exchange.pytorch_file import read
+from tests.exchange.crafted import (
     FLOATS,
     archive,
     before_1_6,
@@ -24,11 +28,7 @@ from crafted import (
     whole,
     word,
 )
-from strangers import peak, said_of
-
-from rnn_common.exchange import pickles
-from rnn_common.exchange.contents import NotUnderstood
-from rnn_common.exchange.pytorch_file import read
+from tests.exchange.strangers import peak, said_of
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 SECONDS = 30  # that the worst file may take, on a machine that does much else, and counts lines

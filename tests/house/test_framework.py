@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cases import inductors_compiler, make
 from rnn_common import copying, twins
 from rnn_common.cells import CELLS
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_common.weights import initialise
+from tests.cases import inductors_compiler, make
 
 SOURCE = Path(__file__).parents[2] / "src"
 

@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 
 import rnn_common
-from cases import inductors_compiler
 from rnn_common import loading, twins
+from tests.cases import inductors_compiler
 
 # What every order of imports is followed by: all that makes PyTorch import Triton, and TensorFlow use its LLVM.
 USE = """

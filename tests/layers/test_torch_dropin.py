@@ -18,11 +18,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 from torch.utils.checkpoint import checkpoint
 
 import rnn_torch
-from cases import inductors_compiler
 from rnn_common import equations
 from rnn_common.cells import IN_BOTH
 from rnn_common.parity.contract import GRADIENT_BOUND, OUTPUT_BOUND, deviation
 from rnn_torch.twin import read
+from tests.cases import inductors_compiler
 
 LAYERS = {name: getattr(nn, "RNN" if name == "SimpleRNN" else name) for name in IN_BOTH}
 CELLS = {f"{name}Cell": getattr(nn, f"{layer.__name__}Cell") for name, layer in LAYERS.items()}

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import Team, run
 
-from cases import SHAPES, build, make
 from rnn_common.cells import CELLS
 from rnn_common.native import library
 from rnn_common.parity.case import run_oracle
 from rnn_common.parity.contract import Deviations, bounds, deviations
+from tests.cases import SHAPES, build, make
+from tests.native.kernels import Team, run
 
 if why := library.absent():
     pytest.skip(why, allow_module_level=True)
@@ -196,8 +196,8 @@ import ctypes
 from rnn_common.native import library
 library.load = lambda: ctypes.CDLL(sys.argv[1])
 import numpy as np
-from cases import build
-from kernels import Team, run
+from tests.cases import build
+from tests.native.kernels import Team, run
 from rnn_common.cells import CELLS
 random = np.random.default_rng(0)
 for i in range(int({count})):
@@ -219,8 +219,8 @@ def sanitized(kinds, name, tmp_path, **settings):
     flags = [*library.FLAGS, "-O1", "-g", f"-fsanitize={kinds}", "-fno-sanitize-recover=all"]
     path = tmp_path / "recurrent.so"
     library.build(path, compiler, flags)
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", PROGRAM.format(**settings), str(path), str(here), str(here.parent)]
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", PROGRAM.format(**settings), str(path), str(root)]
     environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0", "OPENBLAS_NUM_THREADS": "1"}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]

@@ -7,11 +7,11 @@ error and a few units in the last place.
 
 import pytest
 
-from cases import SHAPES, check_against_oracle, make, run
 from rnn_common import twins
 from rnn_common.cells import CELLS
 from rnn_common.parity.case import run_oracle
 from rnn_common.parity.contract import bounds, deviations
+from tests.cases import SHAPES, check_against_oracle, make, run
 
 every_case = pytest.mark.parametrize(("cell", "shape"), [(cell, shape) for cell in CELLS for shape in SHAPES])
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import build, check_against_oracle, run
 from rnn_common import twins
 from rnn_common.cells import CELLS
 from rnn_common.parity.case import run_oracle
 from rnn_common.parity.contract import bounds, deviations
+from tests.cases import build, check_against_oracle, run
 
 
 @st.composite

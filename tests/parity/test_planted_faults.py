@@ -10,10 +10,10 @@ import importlib
 import numpy as np
 import pytest
 
-from cases import check_against_oracle, make
 from rnn_common import twins
 from rnn_common.cells import CELLS, IN_BOTH, GRUWeights
 from rnn_common.native import library
+from tests.cases import check_against_oracle, make
 
 WITH_GATES = [name for name, cell in CELLS.items() if len(cell.gates) > 1]
 each_cell_with_gates = pytest.mark.parametrize("cell", WITH_GATES)
