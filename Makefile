@@ -7,13 +7,17 @@ READY := $(VENV)/.ready
 # A PyTorch that the interpreter already has is kept, so that a CPU build stays one.
 SITE = $(shell $(PYTHON) -c "import importlib.util as u; print('--system-site-packages' if u.find_spec('torch') else '')")
 
-.PHONY: compare test test-files sanitize bench docs lint format clean
+.PHONY: compare test test-all test-files sanitize bench docs lint format clean
 
 compare: $(READY)
 	$(BIN)/rnn-parity compare
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
+
+# Every case of the widest tables, too.
+test-all: $(READY)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sanitizers and not files"
 
 # The kernels under the compiler's sanitizers, on random sizes.
 sanitize: $(READY)

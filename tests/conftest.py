@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Workers share the cores: one thread each. Set before NumPy and the frameworks start their pools.
@@ -55,9 +56,72 @@ NOT_COUNTED = {
 COUNTED_ONCE = {"test_benchmarks", "test_copy_weights", "test_framework", "test_tasks", "test_training"}
 
 
+# Tables of cells, engines, options and graphs in every combination: of each that has some cases `make test` runs one in four,
+# spread over the table, and `make test-all` every one.
+WIDE = {
+    "test_activations",
+    "test_copy_weights",
+    "test_engines_tf",
+    "test_engines_torch",
+    "test_equal_pairs",
+    "test_extremes",
+    "test_field_tf",
+    "test_field_torch",
+    "test_keras_dropin",
+    "test_operation",
+    "test_planted",
+    "test_planted_faults",
+    "test_torch_dropin",
+    "test_torch_own_suite",
+    "test_vendor_tf",
+}
+ONE_IN, OF_SOME = 4, 8
+
+# And smaller ones of long cases.
+SLOW = {
+    "test_a_hessian_in_a_graph",
+    "test_a_project_with_a_common_of_its_own_keeps_it",
+    "test_a_task_from_end_to_end",
+    "test_every_command_beside_every_fault",
+    "test_every_contender_is_right",
+    "test_every_kind_of_model_in_lockstep",
+    "test_killed_and_resumed",
+    "test_many_updates_in_lockstep",
+    "test_no_order_of_imports_crashes",
+    "test_search_against_the_oracle",
+    "test_threads_from_cold",
+}
+
+# Tests of minutes, most of them in processes of their own: in `make test-all` alone.
+LONG = {
+    "test_bench",
+    "test_distributed_data_parallel",
+    "test_layers_at_once_in_tensorflow",
+    "test_mirrored_strategy",
+    "test_the_command",
+    "test_the_same_bits_with_any_number_of_tensorflows_threads",
+    "test_threads_of_tensorflow",
+}
+
+
+def table_of(item: pytest.Item) -> str:
+    """The test of which an item is a case."""
+    return item.nodeid.partition("[")[0]
+
+
+def is_apart(item: pytest.Item, place: int, size: int) -> bool:
+    """Whether `make test` leaves a case, at that place in a table of that size, to `make test-all`."""
+    name = table_of(item).rpartition("::")[2]
+    if name in LONG:
+        return True
+    golden = (5**0.5 - 1) / 2  # multiples of it fall evenly, whatever periods a table has
+    is_wide = name in SLOW or (item.path.stem in WIDE and size >= OF_SOME)
+    return is_wide and place * golden % 1 >= 1 / ONE_IN
+
+
 def is_counted(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
     """Whether pytest-cov counts the lines that a test runs."""
-    module, table = item.path.stem, item.nodeid.partition("[")[0]
+    module, table = item.path.stem, table_of(item)
     twin = str(item.callspec.params.get("twin")) if hasattr(item, "callspec") else ""
     if module in NOT_COUNTED or (module in COUNTED_ONCE and (table, twin) in seen):
         return False
@@ -65,9 +129,15 @@ def is_counted(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that a mark leaves out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: set[tuple[str, str]] = set()
+    sizes, places = Counter(map(table_of, items)), Counter[str]()
     for item in items:
+        table = table_of(item)
+        if is_apart(item, places[table], sizes[table]):
+            item.add_marker(pytest.mark.wide)
+        places[table] += 1
         if not is_counted(item, seen):
             item.add_marker(pytest.mark.no_cover)
     marked = [item for item in items if item.get_closest_marker("gpu")]

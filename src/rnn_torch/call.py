@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnn_torch.cells.base import Recurrence, State
 from rnn_torch.engines import Engine, reference
+from rnn_torch.stack import by_reference
 
 
 def sizes_of(batch_sizes: Tensor | None) -> list[int] | None:
@@ -45,7 +46,10 @@ class Call(NamedTuple):
         """The same gradients by way of `reference`, in operations that can be differentiated again."""
         with torch.enable_grad():
             every = len(d) == 2 * self.states
-            history, final, _ = reference.forward(self.recurrence, *self.split(inputs), self.sizes, every)
+            if inputs[1].dim() == 3:
+                history, final = by_reference(self.recurrence, *self.split(inputs), self.sizes)
+            else:
+                history, final, _ = reference.forward(self.recurrence, *self.split(inputs), self.sizes, every)
             pairs = [(y, d_y) for y, d_y in zip((*history, *final), d, strict=True) if d_y is not None]
             wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
             outputs, cotangents = zip(*pairs, strict=True)

@@ -26,11 +26,13 @@ from rnn_torch.cells.base import (
     as_builtin,
     autocast,
     autocast_dtype,
+    autocast_enabled,
     leaf,
     no_autocast,
     refuse_for_torchscript,
     states_of,
 )
+from rnn_torch.stack import joined, run_each
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 
@@ -106,6 +108,11 @@ class Layer(nn.RNNBase):
         """The weights of one layer and direction as PyTorch packs them, cast to `dtype` if one is given."""
         return [getattr(self, name + suffix).to(dtype) for name in self._weight_names()]
 
+    def _weights(self, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """Those of all layers and directions, one set after the other."""
+        weights = [getattr(self, name) for name in self._flat_weights_names]
+        return [w if dtype in (None, w.dtype) else w.to(dtype) for w in weights]
+
     def _weight_names(self) -> list[str]:
         """The names of the weights of one layer and direction, without their endings."""
         return ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias + ["weight_hr"] * (self.proj_size > 0)
@@ -120,11 +127,13 @@ class Layer(nn.RNNBase):
             The name of the `engine`, and the reasons by name: `refused`.
         """
         x = input.data if isinstance(input, PackedSequence) else input
-        recurrence = self.recurrence()
+        return self._choose(self.recurrence(), self._weights(), autocast(x), ())
+
+    def _choose(self, recurrence: Recurrence, weights: list[Tensor], x: Tensor, state: State) -> unroll.Choice:
         if self.recurrent_dropout and self.training:
-            # By name alone: to draw masks would change those of the next call.
+            # By name alone: masks are drawn by each run.
             recurrence = dataclasses.replace(recurrence, masks=dict.fromkeys(self.cell.recurrent_matrices, x))
-        return unroll.explain(self.engine, recurrence, self.packed(), autocast(x), (), self.return_all_states)
+        return unroll.explain(self.engine, recurrence, weights, x, state, self.return_all_states)
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """Run the layer.
@@ -203,38 +212,62 @@ class Layer(nn.RNNBase):
         batch = x.size(1) if batch_sizes is None else int(batch_sizes[0])
         self._check_input(x)
         if state is None:
-            state = tuple(x.new_zeros(shape) for shape in self._state_shapes(batch))
+            state = _zeros(x, self._state_shapes(batch))
         else:
             self._check_state(state, x, batch)
         if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return self._traced(x, state, batch_sizes)
+        if not autocast_enabled(x):
+            return self._run_cast(x, state, batch_sizes)
         x, state = autocast(x), tuple(map(autocast, state))
-        finals: list[State] = []
-        histories: list[State] = []
         with no_autocast(x):
-            for layer in range(self.num_layers):
-                outputs: list[Tensor] = []
-                if layer and self.dropout and self.training:
-                    x = functional.dropout(x, self.dropout)
-                for suffix in self._suffixes(layer):
-                    before = tuple(h[len(finals)] for h in state)
-                    history, final = self._run_one(suffix, x, before, batch_sizes)
-                    finals.append(final)
-                    histories.append(
-                        _padded(history, before, final, suffix, batch_sizes) if self.return_all_states else ()
-                    )
-                    outputs.append(history[0])
-                x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        if x.requires_grad and not self.bidirectional:
-            x = x.clone()  # what the backward pass keeps is not handed out, so that it may be changed in place
-        return x, _stacked(finals), _stacked(histories) if self.return_all_states else ()
+            return self._run_cast(x, state, batch_sizes)
 
-    def _run_one(self, suffix: str, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[State, State]:
-        recurrence, weights = self._in_training(self.recurrence(), state[0]), self.packed(suffix, x.dtype)
-        backwards = suffix.endswith("_reverse")
-        return unroll.unroll(self.engine, recurrence, weights, x, state, batch_sizes, backwards, self.return_all_states)
+    def _run_cast(self, x: Tensor, state: State, batch_sizes: Tensor | None) -> tuple[Tensor, State, State]:
+        """The same, all in the precision in which `x` is."""
+        recurrence, weights = self.recurrence(), self._weights(x.dtype)
+        engine = self._choose(recurrence, weights, x, state).engine
+        if self._is_one_call(engine):
+            if len(state[0]) > 1:
+                recurrence = dataclasses.replace(recurrence, layers=self.num_layers, directions=self._directions)
+            (output,), final = unroll.unroll(engine, recurrence, weights, x, state, batch_sizes)
+            return _apart(output), final, ()
+        output, final, history = self._run_each(engine, recurrence, weights, x, state, batch_sizes)
+        return output if self.bidirectional else _apart(output), final, history
+
+    def _is_one_call(self, engine: str) -> bool:
+        """Whether all layers and directions are run by one operation, as `nn` runs them: on a GPU they overlap."""
+        between = self.dropout and self.training and self.num_layers > 1
+        return engine == "vendor" and not (between or self.return_all_states or torch.compiler.is_compiling())
+
+    def _run_each(
+        self,
+        engine: str,
+        recurrence: Recurrence,
+        weights: list[Tensor],
+        x: Tensor,
+        state: State,
+        batch_sizes: Tensor | None,
+    ) -> tuple[Tensor, State, State]:
+        """The same, one layer and direction after the other."""
+        every, count = self.return_all_states, len(weights) // len(state[0])
+        histories: list[State] = []
+
+        def run(n: int, x: Tensor, backwards: bool) -> tuple[State, State]:
+            own, before = weights[n * count : (n + 1) * count], tuple(h[n] for h in state)
+            masked = self._in_training(recurrence, before[0])
+            history, final = unroll.unroll(engine, masked, own, x, before, batch_sizes, backwards, every)
+            if every:
+                histories.append(_padded(history, before, final, backwards, batch_sizes))
+            return history, final
+
+        def between(x: Tensor) -> Tensor:
+            return functional.dropout(x, self.dropout) if self.dropout and self.training else x
+
+        output, finals = run_each(run, x, self.num_layers, self._directions, between)
+        return output, joined(finals), joined(histories)
 
     def _in_training(self, recurrence: Recurrence, h: Tensor) -> Recurrence:
         """In training, with masks for the hidden state, drawn anew."""
@@ -315,16 +348,22 @@ def check_rate(argument: str, value: Any) -> None:
         raise ValueError(f"{argument} should be a number in range [0, 1], got {value!r}")
 
 
-def _stacked(states: list[State]) -> State:
-    """Each state of all layers and directions as one tensor, along a new first axis."""
-    return tuple(torch.stack(each) for each in zip(*states, strict=True))
+def _zeros(x: Tensor, shapes: tuple[tuple[int, int, int], ...]) -> State:
+    """An initial state; of one shape it is one tensor, into which nothing is written."""
+    zeros = {shape: x.new_zeros(shape) for shape in dict.fromkeys(shapes)}
+    return tuple(zeros[shape] for shape in shapes)
 
 
-def _padded(history: State, initial: State, final: State, suffix: str, batch_sizes: Tensor | None) -> State:
+def _apart(output: Tensor) -> Tensor:
+    """A copy of what the backward pass keeps, which is not handed out, so that what is may be changed in place."""
+    return output.clone() if output.requires_grad else output
+
+
+def _padded(history: State, initial: State, final: State, backwards: bool, batch_sizes: Tensor | None) -> State:
     """Every state at every step, `(time, batch, hidden)`; where a sequence has no step its state is held."""
     if batch_sizes is None:
         return history
-    held = initial if suffix.endswith("_reverse") else final
+    held = initial if backwards else final
     padded = []
     for h, h_held in zip(history, held, strict=True):
         steps, lengths = pad_packed_sequence(PackedSequence(h, batch_sizes))

@@ -8,13 +8,16 @@ import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.backends.cudnn.rnn import get_cudnn_mode
 
 from rnn_common.native.calls import Host
+
+State = tuple[Tensor, ...]
 
 
 def transforms_are_active() -> bool:
@@ -25,6 +28,11 @@ def transforms_are_active() -> bool:
 def modes_are_active() -> bool:
     """Whether a mode watches operations, such as those of `make_fx` and `FlopCounterMode`; there is no public way to ask."""
     return torch._C._len_torch_dispatch_stack() > 0
+
+
+def tangents_are_possible() -> bool:
+    """Whether a level of forward-mode differentiation is open; without one no tensor has a tangent."""
+    return forward_ad._current_level >= 0
 
 
 def is_batched(tensor: Tensor) -> bool:
@@ -42,22 +50,105 @@ def graph_is_kept() -> bool:
     return torch._C._autograd._get_current_graph_task_keep_graph()
 
 
-def in_one_piece_for_cudnn(weights: Sequence[Tensor], mode: str) -> list[Tensor]:
-    """Copies of a layer's weights, `weight_ih` first, in one piece of memory as cuDNN wants them.
+class CuDNN(NamedTuple):
+    """cuDNN's layers of one kind and size: the operation that `torch.lstm` calls, and its derivative.
 
-    That is what `nn.RNNBase.flatten_parameters` does to parameters. Here they stay as they are: the memory of tensors with a
-    version of their own is exchanged.
+    Attributes:
+        mode, hidden, layers, bidirectional: what they are.
+        places: where cuDNN reads each weight in the one piece of memory that holds all of them, in numbers from its beginning.
+        size: how many numbers that piece holds.
     """
-    with torch.no_grad(), torch.cuda.device_of(weights[0]):  # type: ignore[no-untyped-call]
-        plain = [w.is_contiguous() and not w.is_inference() for w in weights]
-        copies = [
-            w.data if each else w.clone(memory_format=torch.contiguous_format)
-            for w, each in zip(weights, plain, strict=True)
-        ]
-        width, hidden = weights[0].size(1), weights[1].size(1)
-        number = get_cudnn_mode(mode)  # type: ignore[no-untyped-call]
-        torch._cudnn_rnn_flatten_weight(copies, len(copies), width, number, hidden, 0, 1, False, False)
-        return copies
+
+    mode: int
+    hidden: int
+    layers: int
+    bidirectional: bool
+    places: tuple[int, ...]
+    size: int
+
+    def in_one_piece(self, weights: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """The weights, and the piece that holds them: of the memory of a layer that was moved to a GPU, else of copies.
+
+        Parameters stay as they are, other than by `nn.RNNBase.flatten_parameters`.
+        """
+        first = weights[0]
+        start, each = first.data_ptr(), first.element_size()
+        held = first.untyped_storage().nbytes() - each * first.storage_offset()
+        if held >= each * self.size and all(
+            w.is_contiguous() and w.data_ptr() == start + each * place
+            for w, place in zip(weights, self.places, strict=True)
+        ):
+            return list(weights), first.as_strided((self.size,), (1,))
+        piece, copies = first.new_zeros(self.size), []
+        for w, place in zip(weights, self.places, strict=True):
+            copies.append(piece[place : place + w.numel()].view(w.shape))
+            copies[-1].copy_(w.detach())
+        return copies, piece
+
+    def _options(self, train: bool, sizes: list[int] | None) -> tuple[Any, ...]:
+        """Mode, width, projection, layers, batch first, dropout, training, both ways, sizes and dropout's state."""
+        return self.mode, self.hidden, 0, self.layers, False, 0.0, train, self.bidirectional, sizes or [], None
+
+    def _a_run(self) -> int:
+        """How many weights a layer and direction has."""
+        return len(self.places) // (self.layers * (1 + self.bidirectional))
+
+    def forward(
+        self, weights: list[Tensor], piece: Tensor, x: Tensor, state: State, sizes: list[int] | None, keep: bool
+    ) -> tuple[Tensor, State, Tensor]:
+        """Every h_t, the final state, and with `keep` what the derivative needs besides."""
+        h_0, c_0 = state[0], state[1] if len(state) > 1 else None
+        options = self._options(keep, sizes)
+        history, h_n, c_n, reserve, _ = torch._cudnn_rnn(x, weights, self._a_run(), piece, h_0, c_0, *options)
+        return history, (h_n, c_n)[: len(state)], reserve
+
+    def backward(
+        self,
+        weights: Sequence[Tensor],
+        piece: Tensor,
+        x: Tensor,
+        state: State,
+        sizes: list[int] | None,
+        history: Tensor,
+        reserve: Tensor,
+        d_history: Tensor | None,
+        d_final: Sequence[Tensor | None],
+        needs_d_x: bool,
+    ) -> tuple[Tensor | None, State, list[Tensor]]:
+        """The gradients of x (None if not needed), the state and the weights. It writes in `reserve`."""
+        h_0, c_0 = state[0], state[1] if len(state) > 1 else None
+        d_h, d_c = d_final[0], d_final[1] if len(state) > 1 else None
+        options, needs = self._options(True, sizes), [needs_d_x, True, c_0 is not None, True]
+        d_x, d_h_0, d_c_0, d_weights = torch.ops.aten._cudnn_rnn_backward(
+            x, weights, self._a_run(), piece, h_0, c_0, history, d_history, d_h, d_c, *options, reserve, needs
+        )
+        return d_x if needs_d_x else None, (d_h_0, d_c_0)[: len(state)], d_weights
+
+
+@functools.cache
+def cudnn(
+    mode: str,
+    W: torch.Size,
+    R: torch.Size,
+    count: int,
+    layers: int,
+    directions: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> CuDNN:
+    """cuDNN's layers whose first two of `count` weights have those shapes: it is asked once where it wants which."""
+    number, runs = get_cudnn_mode(mode), layers * directions  # type: ignore[no-untyped-call]
+    shapes: list[Sequence[int]] = []
+    for n in range(runs):
+        width = W[1] if n < directions else directions * R[1]
+        shapes += [(W[0], width), R, *[W[:1]] * (count // runs - 2)]
+    with torch.no_grad():
+        weights = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+        piece = torch._cudnn_rnn_flatten_weight(
+            weights, count // runs, W[1], number, R[1], 0, layers, False, directions > 1
+        )
+    places = tuple((w.data_ptr() - piece.data_ptr()) // piece.element_size() for w in weights)
+    return CuDNN(number, R[1], layers, directions > 1, places, piece.numel())
 
 
 @functools.cache

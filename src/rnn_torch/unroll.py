@@ -38,11 +38,12 @@ def unroll(
     """Run a cell over `x (time, batch, input)`.
 
     Args:
-        engine: a name in `rnn_torch.ENGINES`, or `"auto"`; what it does not take `reference` runs.
+        engine: the name in `rnn_torch.ENGINES` of one that takes the case: see `explain`.
         recurrence: the cell and its options.
         weights: as PyTorch packs them, and of a projection W_hr last.
         x: the sequences. Of several lengths they come packed, as in a `PackedSequence`: `(rows, input)`.
-        state: the initial one, a tuple of `(batch, hidden)`.
+        state: the initial one, a tuple of `(batch, hidden)`; of a stack that `vendor` runs in one call, `(layers · directions,
+            batch, hidden)`.
         batch_sizes: `(time,)`, on the CPU: of packed sequences, how many have each step, longest first. Default None.
         backwards: run from each sequence's last step to its first; the history is in the order of the input. Default False.
         all_states: whether an LSTM's every c_t is wanted, too. Default False.
@@ -50,16 +51,14 @@ def unroll(
     Returns:
         The history, a tuple of every h_t and, with `all_states`, every c_t, arranged as `x`; and the final state.
     """
-    chosen = explain(engine, recurrence, weights, x, state, all_states).engine
-    batch = state[0].size(0)
+    chosen, batch = ENGINES[engine], state[0].size(-2)
     if backwards:
         x = reverse(x, batch_sizes, batch)
-    if ENGINES[chosen].backward is None:
-        sizes = sizes_of(batch_sizes)
-        history, final, _ = ENGINES[chosen].forward(recurrence, weights, x, state, sizes, all_states)
+    if chosen.backward is None:
+        history, final, _ = chosen.forward(recurrence, weights, x, state, sizes_of(batch_sizes), all_states)
     else:
         run = compiled.run if torch.compiler.is_compiling() else _run
-        history, final = run(ENGINES[chosen], recurrence, weights, x, state, batch_sizes, all_states)
+        history, final = run(chosen, recurrence, weights, x, state, batch_sizes, all_states)
         history = history if all_states else history[:1]
     return tuple(reverse(h, batch_sizes, batch) for h in history) if backwards else history, final
 
@@ -87,7 +86,7 @@ def explain(
     state: State,
     all_states: bool = False,
 ) -> Choice:
-    """Which engine runs a call, and why not the others; see `unroll` for the arguments.
+    """Which engine runs a call, and why not the others; see `unroll` for the arguments; `weights` are those of all layers.
 
     Raises:
         ValueError: an unknown engine.
@@ -135,7 +134,7 @@ def _watched(weights: Sequence[Tensor], x: Tensor, state: State) -> str | None:
     if private.transforms_are_active():
         return "the transforms of torch.func"
     tensors = (x, *state, *weights)
-    if any(map(_has_tangent, tensors)):
+    if private.tangents_are_possible() and any(map(_has_tangent, tensors)):
         return "forward-mode differentiation"
     if torch.compiler.is_compiling():
         return None

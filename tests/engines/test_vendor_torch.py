@@ -6,7 +6,9 @@ of the suite's, so that it can be run on a machine with a GPU and little else.
 """
 
 import contextlib
+import dataclasses
 import gc
+import itertools
 import warnings
 import weakref
 
@@ -33,9 +35,56 @@ KINDS = {
 LENGTHS = [6, 1, 3, 6, 4]
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
-each_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+each_device = pytest.mark.parametrize(
+    "device", ["cpu", "as cuDNN", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
+)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 a_gpu = pytest.mark.gpu
+
+
+class Imitation(private.CuDNN):
+    """cuDNN's operation and its derivative by PyTorch's layer, so that what is around them runs on the CPU."""
+
+    def forward(self, weights, piece, x, state, sizes, keep):
+        history, *final = self._run(weights, x.contiguous(), state, sizes)
+        return history, tuple(final), torch.full((3,), 7.0)
+
+    def backward(self, weights, piece, x, state, sizes, history, reserve, d_history, d_final, needs_d_x):
+        assert torch.equal(reserve, torch.full((3,), 7.0))
+        reserve.zero_()  # cuDNN writes in it, too
+        n = 1 + len(state)
+        with private.above_autograd(), torch.enable_grad():
+            leaves = [each.detach().contiguous().requires_grad_() for each in (x, *state, *weights)]
+            returned = self._run(leaves[n:], leaves[0], leaves[1:n], sizes)
+            assert distance(returned[0], history) <= 1e-6
+            pairs = [(y, d) for y, d in zip(returned, (d_history, *d_final), strict=True) if d is not None]
+            d_x, *others = torch.autograd.grad([y for y, _ in pairs], leaves, [d for _, d in pairs])
+        return d_x if needs_d_x else None, tuple(others[: len(state)]), others[len(state) :]
+
+    def _run(self, weights, x, state, sizes):
+        assert all(h.dim() == 3 and h.is_contiguous() for h in state)
+        layer = {mode: layer for layer, mode in vendor.LAYERS.values()}[self.mode]
+        options = (weights, self._a_run() > 2, self.layers, 0.0, torch.is_grad_enabled(), self.bidirectional)
+        hx = tuple(state) if len(state) > 1 else state[0]
+        return layer(x, hx, *options, False) if sizes is None else layer(x, torch.tensor(sizes), hx, *options)
+
+
+def imitation(mode, W, R, count, layers, directions, dtype, device):
+    widths = [W[1]] * directions + [directions * R[1]] * directions * (layers - 1)
+    runs = len(widths)
+    sizes = [size for width in widths for size in (W[0] * width, R[0] * R[1], *[W[0]] * (count // runs - 2))]
+    ends = list(itertools.accumulate(sizes))
+    return Imitation(mode, R[1], layers, directions > 1, (0, *ends[:-1]), ends[-1])
+
+
+@pytest.fixture
+def device(request, monkeypatch):
+    """A device, or the CPU on which what is for cuDNN is run by an imitation of it."""
+    if request.param != "as cuDNN":
+        return request.param
+    monkeypatch.setattr(vendor, "_cudnn_takes", lambda x: True)
+    monkeypatch.setattr(private, "cudnn", imitation)
+    return "cpu"
 
 
 def draw(*shape, seed=1, dtype=torch.float64, device="cpu"):
@@ -301,17 +350,51 @@ def test_parameters_stay_as_they_are_and_nothing_is_warned_of(kind, how, device)
 
 @a_gpu
 def test_one_piece_of_memory():
-    """The weights of a layer that was moved to a GPU are in one; else a copy of them is made, which holds the same."""
-    layer, _ = pair("LSTM", 3, 8, device="cpu")
-    layer.cuda()
-    assert vendor._are_one_piece(layer.packed())
-    apart = [w.detach().clone() for w in layer.packed()]
-    assert not vendor._are_one_piece(apart)
-    copies = private.in_one_piece_for_cudnn(apart, "LSTM")
-    assert all(torch.equal(a, b) for a, b in zip(copies, apart, strict=True))
-    assert len({w.untyped_storage().data_ptr() for w in copies}) == 1
-    assert vendor._are_one_piece(copies)
-    assert len({w.untyped_storage().data_ptr() for w in apart}) == len(apart)
+    """The weights of a layer that was moved to a GPU are in one, also of a stack; else a copy of them is made."""
+    for options in ({}, {"bias": False}, {"num_layers": 2, "bidirectional": True}):
+        layer, _ = pair("LSTM", 3, 8, device="cpu", **options)
+        layer.cuda()
+        stack = dataclasses.replace(layer.recurrence(), layers=layer.num_layers, directions=1 + layer.bidirectional)
+        weights = list(layer.parameters())
+        cudnn = vendor._of_cudnn(stack, weights, weights[0])
+        _, piece = cudnn.in_one_piece(weights)
+        assert piece.data_ptr() == weights[0].data_ptr()
+        copies, other = cudnn.in_one_piece([w.detach().clone() for w in weights])
+        assert torch.equal(other, piece)
+        assert all(torch.equal(a, b) for a, b in zip(copies, weights, strict=True))
+        assert cudnn.in_one_piece(copies)[1].data_ptr() == other.data_ptr()
+
+
+def test_which_memory_is_one_piece():
+    """Only where each weight stands at its place, in memory that holds all of them; else they are copied there."""
+    weights = [draw(4, 3), draw(4, 4), draw(4), draw(4)]
+    cudnn = private.CuDNN(0, 4, 1, False, places=(0, 12, 28, 32), size=36)
+
+    def at(places, size, offset=0):
+        memory = torch.zeros(size, dtype=torch.float64)
+        views = [memory[offset + place :][: w.numel()].view(w.shape) for place, w in zip(places, weights, strict=False)]
+        return [view.copy_(w) for view, w in zip(views, weights, strict=False)]
+
+    for given, is_one in [
+        (at(cudnn.places, 36), True),
+        (at(cudnn.places, 50, offset=7), True),
+        (at((0, 12, 32, 28), 36), False),
+        (at((0, 13, 29, 33), 37), False),
+        ([*at(cudnn.places, 36)[:3], weights[3]], False),
+        ([weights[0].t().contiguous().t(), *at(cudnn.places, 36)[1:]], False),
+        (weights, False),
+    ]:
+        found, piece = cudnn.in_one_piece(given)
+        assert (piece.data_ptr() == given[0].data_ptr()) == is_one
+        assert torch.equal(piece, torch.cat([w.flatten() for w in weights]))
+        assert all(torch.equal(a, b) for a, b in zip(found, weights, strict=True))
+    # cuDNN has room for biases that a layer has not: the layer's memory must have it, too.
+    without = cudnn._replace(places=(0, 12))
+    for size, is_one in [(28, False), (36, True)]:
+        given = at((0, 12), size)
+        _, piece = without.in_one_piece(given)
+        assert (piece.data_ptr() == given[0].data_ptr()) == is_one
+        assert torch.equal(piece, torch.cat([*(w.flatten() for w in weights[:2]), torch.zeros(8)]))
 
 
 # In a graph
@@ -456,24 +539,26 @@ def test_nothing_is_left_behind(kind, device):
     """The graph within goes with the backward pass, though the output stays, and with the output where there is none."""
     layer, _ = pair(kind, 3, 4, device=device)
     seen = []
-    record = vendor.record
+    cudnn = vendor._cudnn_takes(layer.weight_ih_l0)
+    keeping = "_forward_by_cudnn" if cudnn else "record"
+    keep = getattr(vendor, keeping)
 
     def watched(*arguments):
-        saved = record(*arguments)
-        seen.append([weakref.ref(tensor) for tensor in saved])
-        return saved
+        kept = keep(*arguments)
+        seen.append([weakref.ref(tensor) for tensor in (kept[-1] if cudnn else kept)])
+        return kept
 
     gc.collect()
     gc.disable()
     try:
-        vendor.record = watched
+        setattr(vendor, keeping, watched)
         output, _ = layer(draw(5, 2, 3, device=device, dtype=torch.float32))
         assert all(tensor() is not None for tensor in seen[0])
         output.sum().backward()
         unused, _ = layer(draw(5, 2, 3, device=device, dtype=torch.float32))
         del unused, _
     finally:
-        vendor.record = record
+        setattr(vendor, keeping, keep)
         gc.enable()
     assert len(seen) == 2
     assert all(tensor() is None for saved in seen for tensor in saved)

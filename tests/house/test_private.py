@@ -33,7 +33,11 @@ def test_those_of_pytorch():
     torch.autograd.grad(y.sum(), x, retain_graph=True)
     torch.autograd.grad(y.sum(), x)
     assert kept == [True, False]
-    assert callable(torch._cudnn_rnn_flatten_weight)  # what it does is tested on a GPU: test_vendor_torch.py
+    assert not private.tangents_are_possible()
+    with torch.autograd.forward_ad.dual_level():
+        assert private.tangents_are_possible()
+    # What these do is tested on a GPU: test_vendor_torch.py
+    assert all(map(callable, (torch._cudnn_rnn, torch._cudnn_rnn_flatten_weight, torch.ops.aten._cudnn_rnn_backward)))
 
 
 def test_autograd_within_an_operation_of_pytorch():

@@ -47,6 +47,10 @@ ONLY = {
             "*.forward",
             "*.extra_repr",
             "Layer._run*",
+            "Layer._choose",
+            "Layer._weights",
+            "_zeros",
+            "_apart",
             "Layer._suffixes",
             "Layer._directions",
             "*._state_shapes",
@@ -129,6 +133,7 @@ ONLY = {
             "transforms_are_active",
             "modes_are_active",
             "is_batched",
+            "tangents_are_possible",
             "_reason",
             "run",
             "_setup_context",
@@ -204,7 +209,19 @@ ONLY = {
         ],
     },
     "PyTorch has layers for all devices, and a graph within a graph; TensorFlow an operation of cuDNN's, and Keras a switch": {
-        "torch": ["backward", "record", "in_one_piece*", "_are_one_piece", "_cudnn_takes", "_key"],
+        "torch": [
+            "backward",
+            "record",
+            "CuDNN*",
+            "*_by_cudnn",
+            "_of_cudnn",
+            "cudnn",
+            "_cudnn_takes",
+            "_as_stack",
+            "_as_given",
+            "_key",
+            "Layer._is_one_call",
+        ],
         "tf": ["layer_of", "cudnn", "pack", "gradients_by_fused", "Layer._wants_cudnn"],
     },
     "Weights are pruned and parametrized in PyTorch; a Keras layer is built, and has its cell": {
@@ -230,8 +247,9 @@ ALIKE = {
 }
 
 
-# Rooms of one twin alone: in PyTorch memory is laid out by hand; TensorFlow calls no kernels but by operations of its own.
-ALONE = {"cells/memory.py", "operation.py"}
+# Rooms of one twin alone: in PyTorch memory is laid out by hand, and layers are stacked; TensorFlow calls no kernels but by
+# operations of its own.
+ALONE = {"cells/memory.py", "stack.py", "operation.py"}
 
 
 def definitions(path):

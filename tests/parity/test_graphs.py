@@ -34,7 +34,7 @@ each_graph = pytest.mark.parametrize("name", NAMES)
 
 
 def graphs(twin):
-    return importlib.import_module(f"graphs_{twin.name}")
+    return importlib.import_module(f"tests.parity.graphs_{twin.name}")
 
 
 def given(cell):

@@ -70,12 +70,15 @@ class Recurrence:
         masks: of dropout, each `(batch, inputs)`, by the name of the matrix whose inputs they drop. Default none.
         projected: whether the hidden state is projected: h_t = W_hr (o_t ⊙ tanh(c_t)), W_hr being the last of the weights.
             Default False.
+        layers, directions: of a stack that is run in one call, its weights one set after the other. Default 1.
     """
 
     cell: Cell
     activations: tuple[Activation, ...]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     projected: bool = False
+    layers: int = 1
+    directions: int = 1
 
     def step(self, weights: Sequence[Tensor]) -> Step:
         """The cell's equations with these options and weights: from x_t and the state before to the state after.

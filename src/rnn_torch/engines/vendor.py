@@ -57,12 +57,18 @@ def forward(
     all_states: bool = False,
     keep: bool = False,
 ) -> tuple[State, State, State]:
-    """See `rnn_torch.engines`. What is saved is a graph of PyTorch's layer alone: what it starts from, and what comes of it."""
+    """See `rnn_torch.engines`. Every state of a stack has an axis of layers and directions in front.
+
+    What is saved is cuDNN's reserve, and the weights as it reads them; elsewhere a graph of PyTorch's layer alone: what it starts
+    from, and what comes of it.
+    """
+    if _cudnn_takes(x):
+        return _forward_by_cudnn(recurrence, weights, x, state, sizes, keep)
     if keep:
         saved = record(recurrence, weights, x, state, sizes, [t.requires_grad for t in (x, *state, *weights)])
         history, *final = (each.detach() for each in saved[-1 - len(state) :])
         return (history,), tuple(final), saved
-    history, *final = run(recurrence, in_one_piece(recurrence, weights, x), x, state, sizes)
+    history, *final = run(recurrence, weights, x, state, sizes)
     return (history,), tuple(final), ()
 
 
@@ -78,7 +84,10 @@ def backward(
     d_final: tuple[Tensor | None, ...],
     needs_d_x: bool,
 ) -> list[Tensor | None]:
-    """See `rnn_torch.engines`. Without a graph, which no operation under `torch.compile` returns, it is made again."""
+    """See `rnn_torch.engines`. What is not saved, as by no operation under `torch.compile`, is made again."""
+    if len(saved) == 2 or (not saved and _cudnn_takes(x)):
+        saved = saved or _forward_by_cudnn(recurrence, weights, x, state, sizes, keep=True)[2]
+        return _backward_by_cudnn(recurrence, weights, x, state, sizes, history, saved, d_history, d_final, needs_d_x)
     if not saved:
         saved = record(recurrence, weights, x, state, sizes, [needs_d_x, *[True] * (len(state) + len(weights))])
     returned = 1 + len(state)
@@ -96,6 +105,9 @@ def backward(
     return [next(each).contiguous() if need else None for need in wanted]
 
 
+# PyTorch's layer, differentiated by autograd
+
+
 def record(
     recurrence: Recurrence,
     weights: Sequence[Tensor],
@@ -109,32 +121,12 @@ def record(
     Returns those tensors, x, state and weights, and after them every h_t and the final state, with the graph between.
     """
     with torch.enable_grad():
-        cut = [x.detach(), *(h.detach() for h in state), *in_one_piece(recurrence, weights, x)]
-        leaves = [each.contiguous().requires_grad_(need) for each, need in zip(cut, needs, strict=True)]
+        leaves = [
+            each.detach().contiguous().requires_grad_(need)
+            for each, need in zip((x, *state, *weights), needs, strict=True)
+        ]
         of_state, of_weights = leaves[1 : 1 + len(state)], leaves[1 + len(state) :]
         return (*leaves, *run(recurrence, of_weights, leaves[0], tuple(of_state), sizes))
-
-
-def in_one_piece(recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-    """The weights, cut off from the graph: for cuDNN in one piece of memory, which else it makes itself, with a warning."""
-    detached = [w.detach() for w in weights]
-    if not _cudnn_takes(x) or _are_one_piece(detached):
-        return detached
-    return private.in_one_piece_for_cudnn(detached, LAYERS[_key(recurrence)][1])
-
-
-def _cudnn_takes(x: Tensor) -> bool:
-    return torch.backends.cudnn.is_acceptable(x)  # type: ignore[no-untyped-call]
-
-
-def _are_one_piece(weights: Sequence[Tensor]) -> bool:
-    """Whether the weights lie one after the other in memory of their own, as those of a layer do that was moved to a GPU."""
-    place = weights[0].untyped_storage().data_ptr()
-    for w in weights:
-        if w.data_ptr() != place or not w.is_contiguous():
-            return False
-        place += w.nbytes
-    return True
 
 
 def run(
@@ -142,11 +134,64 @@ def run(
 ) -> list[Tensor]:
     """Every h_t and the final state by PyTorch's layer."""
     layer, _ = LAYERS[_key(recurrence)]
-    hx: Any = tuple(h.unsqueeze(0).contiguous() for h in state)
+    hx: Any = _as_stack(state)
     hx = hx if len(hx) > 1 else hx[0]
-    options = (list(weights), len(weights) > 2, 1, 0.0, torch.is_grad_enabled(), False)
+    biased = len(weights) > 2 * recurrence.layers * recurrence.directions
+    options = (list(weights), biased, recurrence.layers, 0.0, torch.is_grad_enabled(), recurrence.directions > 1)
     if sizes is None:
         history, *final = layer(x, hx, *options, False)
     else:
         history, *final = layer(x, torch.tensor(sizes, device="cpu"), hx, *options)
-    return [history, *(h.squeeze(0) for h in final)]
+    return [history, *_as_given(final, state)]
+
+
+def _as_stack(state: State) -> State:
+    """The state as PyTorch's layers take it, with an axis of layers and directions in front."""
+    return tuple((h if h.dim() == 3 else h.unsqueeze(0)).contiguous() for h in state)
+
+
+def _as_given(states: Sequence[Tensor], state: State) -> State:
+    """Final states, or gradients of initial ones, with the axes of `state`."""
+    return tuple(states) if state[0].dim() == 3 else tuple(h.squeeze(0) for h in states)
+
+
+# cuDNN's operation and its derivative, which PyTorch's layer calls, too, by themselves: autograd need not be there twice
+
+
+def _forward_by_cudnn(
+    recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor, state: State, sizes: list[int] | None, keep: bool
+) -> tuple[State, State, State]:
+    layer = _of_cudnn(recurrence, weights, x)
+    weights, piece = layer.in_one_piece(weights)
+    history, final, reserve = layer.forward(weights, piece, x, _as_stack(state), sizes, keep)
+    return (history,), _as_given(final, state), (piece, reserve) if keep else ()
+
+
+def _backward_by_cudnn(
+    recurrence: Recurrence,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    state: State,
+    sizes: list[int] | None,
+    history: State,
+    saved: State,
+    d_history: tuple[Tensor | None, ...],
+    d_final: tuple[Tensor | None, ...],
+    needs_d_x: bool,
+) -> list[Tensor | None]:
+    piece, reserve = saved
+    reserve = reserve.clone() if private.graph_is_kept() else reserve  # the backward pass writes in it
+    d_end = [None if d is None else d if d.dim() == 3 else d.unsqueeze(0) for d in d_final]
+    d_x, d_state, d_weights = _of_cudnn(recurrence, weights, x).backward(
+        weights, piece, x, _as_stack(state), sizes, history[0], reserve, d_history[0], d_end, needs_d_x
+    )
+    return [d_x, *_as_given(d_state, state), *d_weights]
+
+
+def _cudnn_takes(x: Tensor) -> bool:
+    return torch.backends.cudnn.is_acceptable(x)  # type: ignore[no-untyped-call]
+
+
+def _of_cudnn(recurrence: Recurrence, weights: Sequence[Tensor], x: Tensor) -> private.CuDNN:
+    sizes = (weights[0].shape, weights[1].shape, len(weights), recurrence.layers, recurrence.directions)
+    return private.cudnn(LAYERS[_key(recurrence)][1], *sizes, x.dtype, x.device)
