@@ -110,7 +110,8 @@ class Layer(nn.RNNBase):
 
     def _weights(self, dtype: torch.dtype | None = None) -> list[Tensor]:
         """Those of all layers and directions, one set after the other."""
-        weights = [getattr(self, name) for name in self._flat_weights_names]
+        own: dict[str, Any] = self._parameters  # those that are not there are computed: pruned, say, or parametrized
+        weights = [own[name] if name in own else getattr(self, name) for name in self._flat_weights_names]
         return [w if dtype in (None, w.dtype) else w.to(dtype) for w in weights]
 
     def _weight_names(self) -> list[str]:
@@ -349,9 +350,9 @@ def check_rate(argument: str, value: Any) -> None:
 
 
 def _zeros(x: Tensor, shapes: tuple[tuple[int, int, int], ...]) -> State:
-    """An initial state; of one shape it is one tensor, into which nothing is written."""
-    zeros = {shape: x.new_zeros(shape) for shape in dict.fromkeys(shapes)}
-    return tuple(zeros[shape] for shape in shapes)
+    """An initial state. Those of one width are one tensor, into which nothing is written."""
+    first = x.new_zeros(shapes[0])
+    return tuple(first if shape[-1] == shapes[0][-1] else x.new_zeros(shape) for shape in shapes)
 
 
 def _apart(output: Tensor) -> Tensor:

@@ -289,7 +289,8 @@ def test_packed_sequences_are_each_run_alone(cell, lengths, reverse, rows, monke
     results = []
     for engine in rnn_torch.ENGINES:
         x, batch_sizes, _, _ = nn.utils.rnn.pack_sequence(sequences)
-        run = partial(unroll.unroll, engine, layer.recurrence(), layer.packed())
+        case = (layer.recurrence(), layer.packed())
+        run = partial(unroll.unroll, unroll.explain(engine, *case, x, state, True).engine, *case)
         history, final = run(x, state, batch_sizes, reverse, True)
         steps = [nn.utils.rnn.unpack_sequence(PackedSequence(h, batch_sizes)) for h in history]
         results.append([*flat(steps), *final])

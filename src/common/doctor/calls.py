@@ -123,7 +123,7 @@ def rounded(array: Array, dtype: str) -> Array:
     return np.ldexp(np.rint(np.ldexp(significand, BITS[dtype])), exponent - BITS[dtype])
 
 
-def _layer_in(layer: Layer, dtype: str) -> Layer:
+def layer_in(layer: Layer, dtype: str) -> Layer:
     """A layer whose weights were rounded."""
     if isinstance(layer, Recurrent):
         directions = (
@@ -154,7 +154,7 @@ def rounding(
     early, itself. Infinite where they overflow.
     """
     exact = seen(layers, call, np.float64, runs)
-    made, given = [_layer_in(each, dtype) for each in layers], _call_in(call, dtype)
+    made, given = [layer_in(each, dtype) for each in layers], _call_in(call, dtype)
     arithmetic = "float16" if dtype == "float16" else "float32"
     coarse, single = (seen(made, given, each, runs) for each in ("float64", arithmetic))
     of_sums = apart(single, coarse, call.lengths) * UNITS[dtype] / UNITS[arithmetic]

@@ -18,7 +18,7 @@ import numpy as np
 
 from rnn_common import twins
 from rnn_common.checks import at_least
-from rnn_common.doctor import matching, network, probe
+from rnn_common.doctor import in_precision, matching, network, probe
 from rnn_common.doctor.calls import UNITS, Call, Seen, apart, coarser, held_in, rounding, seen
 from rnn_common.doctor.faults import At, Does, Suspect
 from rnn_common.doctor.gates import first_difference
@@ -379,6 +379,8 @@ class Diagnosis:
             self.whole &= result.whole
             if not result.suspects:
                 self.nearest += [(_words(suspect), deviation) for suspect, deviation in result.nearest]
+                if said := in_precision.level(layers, call, left):
+                    self.notes.append(said)
                 return False
             self._causes_of(result, name, layers, len(found), where)
             found = result.suspects[0].faults
@@ -423,6 +425,8 @@ class Diagnosis:
                 found, whose = matching.differences(one, other, dtype), "b"
                 if found.strange and not (back := matching.differences(other, one, dtype)).strange:
                     found, whose = back, "a"
+                if found.strange and found.nearly:
+                    found, whose = _but_for_rounding(one, other, dtype) or (found, whose)
             except ValueError as error:
                 self.notes.append(f"{error}.")
                 return False, False, suspects
@@ -567,6 +571,16 @@ class Diagnosis:
             return
         for step in network.steps(whose, self.calls[0]):
             yield step.side.layers, step.call, _in_named_layer
+
+
+def _but_for_rounding(a: Layer, b: Layer, dtype: str) -> tuple[matching.Differences, str] | None:
+    """By which faults one of two layers differs whose weights are the other's rounded, and which it is; None if they are not."""
+    for (right, wrong), whose in (((a, b), "b"), ((b, a), "a")):
+        for fault in in_precision.faults():
+            found = matching.differences(fault.layer(right), wrong, dtype)
+            if not found.strange:
+                return replace(found, faults=(fault, *found.faults)), whose
+    return None
 
 
 def _once(causes: Sequence[Cause]) -> list[Cause]:

@@ -18,18 +18,15 @@ from rnn_common.packings import merged
 Weights = dict[str, Array]
 
 
+def of_weights_of(layer: Recurrent, change: Callable[[Cell, Weights], Weights]) -> Recurrent:
+    """A layer with the weights of each direction changed."""
+    directions = (replace(each, weights=change(layer.cell, dict(each.weights))) for each in layer.directions)
+    return replace(layer, directions=tuple(directions))
+
+
 def _of_weights(change: Callable[[Cell, Weights], Weights]) -> Callable[[Recurrent], Recurrent]:
     """The change of a layer that changes the weights of each direction."""
-
-    def changed(layer: Recurrent) -> Recurrent:
-        return replace(
-            layer,
-            directions=tuple(
-                replace(each, weights=change(layer.cell, dict(each.weights))) for each in layer.directions
-            ),
-        )
-
-    return changed
+    return partial(of_weights_of, change=change)
 
 
 def _names(cell: Cell, gate: str, kinds: Iterable[str]) -> list[str]:

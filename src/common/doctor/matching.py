@@ -24,6 +24,7 @@ from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.packings import merged
 
 NO_CALL = Call(np.zeros((1, 1, 1)))
+ALMOST = 0.99  # the correlation of weights with what becomes of them in int8 is above it
 DEPTH, BEAM = 4, 8  # as many faults of weights at once, as many ways to go on from
 
 
@@ -46,6 +47,11 @@ class Differences:
     related: dict[str, tuple[str, float]] | None = None
     equal: int = 0
     of: int = 0
+
+    @property
+    def nearly(self) -> bool:
+        """Whether each weight that is strange is almost one of the other layer's."""
+        return min((correlation for _, correlation in (self.related or {}).values()), default=1.0) > ALMOST
 
 
 def differences(a: Layer, b: Layer, dtype: str = "float32") -> Differences:
