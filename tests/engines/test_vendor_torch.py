@@ -400,22 +400,44 @@ def test_which_memory_is_one_piece():
 # In a graph
 
 
+STACKS = {"one layer": {}, "two layers, both ways": {"num_layers": 2, "bidirectional": True}}
+each_stack = pytest.mark.parametrize("stack", STACKS)
+
+
 @each_device
 @each_kind
-def test_second_derivatives(kind, device):
+@each_stack
+@pytest.mark.parametrize("packed", [False, True])
+def test_second_derivatives(kind, stack, packed, device):
     """By way of `reference`, with respect to everything: on the same device, and that in float64."""
+    runs = 4 if STACKS[stack] else 1
 
     def second(engine):
-        layer, _ = pair(kind, 2, 3, device=device, dtype=torch.float64, engine=engine)
-        x = draw(4, 2, 2, device=device).requires_grad_()
-        hx = hidden(kind, 1, 2, 3, device=device)
-        cotangent = draw(4, 2, 3, seed=7, device=device).requires_grad_()
+        layer, _ = pair(kind, 2, 3, device=device, dtype=torch.float64, engine=engine, **STACKS[stack])
+        x = draw(6, 5, 2, device=device).requires_grad_()
+        hx = hidden(kind, runs, 5, 3, device=device)
         inputs = [x, *flat(hx), *layer.parameters()]
-        first = torch.autograd.grad(layer(x, hx)[0], inputs, cotangent, create_graph=True)
+        returned = flat(layer(pack(x) if packed else x, hx))
+        cotangents = [draw(*y.shape, seed=7 + i, device=device).requires_grad_() for i, y in enumerate(returned)]
+        first = torch.autograd.grad(returned, inputs, cotangents, create_graph=True)
         total = sum((d * draw(*d.shape, seed=9 + i, device=device)).sum() for i, d in enumerate(first))
-        return first, torch.autograd.grad(total, [*inputs, cotangent])
+        return first, torch.autograd.grad(total, [*inputs, *cotangents])
 
     assert distance(second("vendor"), second("reference")) <= GRADIENT_BOUND
+
+
+@each_device
+@each_kind
+@each_stack
+def test_what_is_handed_out_can_be_changed_in_place(kind, stack, device):
+    """Outputs and final states, before the backward pass, whose gradients are those of copies."""
+    found = []
+    for changed in (lambda y: y.mul_(2), lambda y: y.clone().mul_(2)):
+        layer, _ = pair(kind, 3, 4, device=device, **STACKS[stack])
+        returned = flat(layer(draw(5, 2, 3, device=device, dtype=torch.float32)))
+        total = sum(changed(y).square().sum() for y in returned)
+        found.append(torch.autograd.grad(total, list(layer.parameters())))
+    assert distance(*found) <= FEW_UNITS * torch.finfo(torch.float32).eps
 
 
 @each_device

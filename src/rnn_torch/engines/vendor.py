@@ -67,7 +67,7 @@ def forward(
     if keep:
         saved = record(recurrence, weights, x, state, sizes, [t.requires_grad for t in (x, *state, *weights)])
         history, *final = (each.detach() for each in saved[-1 - len(state) :])
-        return (history,), tuple(final), saved
+        return (history,), tuple(h.clone() for h in final), saved  # what is kept stays as it is
     history, *final = run(recurrence, weights, x, state, sizes)
     return (history,), tuple(final), ()
 
