@@ -1,7 +1,9 @@
 """What all tests share: a quiet TensorFlow, one thread a worker, deterministic Hypothesis, GPU tests skipped without one."""
 
+import functools
 import gc
 import os
+import random
 from collections import Counter
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,7 +59,7 @@ COUNTED_ONCE = {"test_benchmarks", "test_copy_weights", "test_framework", "test_
 
 
 # Tables of cells, engines, options and graphs in every combination: of each that has some cases `make test` runs one in four,
-# spread over the table, and `make test-all` every one.
+# drawn by the table's name, and `make test-all` every one.
 WIDE = {
     "test_activations",
     "test_copy_weights",
@@ -114,9 +116,13 @@ def is_apart(item: pytest.Item, place: int, size: int) -> bool:
     name = table_of(item).rpartition("::")[2]
     if name in LONG:
         return True
-    golden = (5**0.5 - 1) / 2  # multiples of it fall evenly, whatever periods a table has
     is_wide = name in SLOW or (item.path.stem in WIDE and size >= OF_SOME)
-    return is_wide and place * golden % 1 >= 1 / ONE_IN
+    return is_wide and place not in drawn(table_of(item), size)
+
+
+@functools.cache
+def drawn(table: str, size: int) -> frozenset[int]:
+    return frozenset(random.Random(table).sample(range(size), -(-size // ONE_IN)))
 
 
 def is_counted(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:

@@ -106,13 +106,15 @@ class Layer(nn.RNNBase):
 
     def packed(self, suffix: str = "_l0", dtype: torch.dtype | None = None) -> list[Tensor]:
         """The weights of one layer and direction as PyTorch packs them, cast to `dtype` if one is given."""
-        return [getattr(self, name + suffix).to(dtype) for name in self._weight_names()]
+        own: dict[str, Any] = self._parameters  # those that are not there are computed: pruned, say, or parametrized
+        names = [name + suffix for name in self._weight_names()]
+        weights = [own[name] if name in own else getattr(self, name) for name in names]
+        return [w if dtype in (None, w.dtype) else w.to(dtype) for w in weights]
 
     def _weights(self, dtype: torch.dtype | None = None) -> list[Tensor]:
         """Those of all layers and directions, one set after the other."""
-        own: dict[str, Any] = self._parameters  # those that are not there are computed: pruned, say, or parametrized
-        weights = [own[name] if name in own else getattr(self, name) for name in self._flat_weights_names]
-        return [w if dtype in (None, w.dtype) else w.to(dtype) for w in weights]
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        return [w for suffix in suffixes for w in self.packed(suffix, dtype)]
 
     def _weight_names(self) -> list[str]:
         """The names of the weights of one layer and direction, without their endings."""
@@ -213,7 +215,7 @@ class Layer(nn.RNNBase):
         batch = x.size(1) if batch_sizes is None else int(batch_sizes[0])
         self._check_input(x)
         if state is None:
-            state = _zeros(x, self._state_shapes(batch))
+            state = self._zeros(x, batch)
         else:
             self._check_state(state, x, batch)
         if x.size(0) == 0:
@@ -309,6 +311,13 @@ class Layer(nn.RNNBase):
     def _state_shapes(self, batch: int) -> tuple[tuple[int, int, int], ...]:
         return ((self.num_layers * self._directions, batch, self.hidden_size),)
 
+    def _zeros(self, x: Tensor, batch: int) -> State:
+        """An initial state; of one tensor twice where that is as wide, but for a user's cell, which might write in it."""
+        shapes = self._state_shapes(batch)
+        first = x.new_zeros(shapes[0])
+        alike = [self.cell.in_table and shape[-1] == shapes[0][-1] for shape in shapes[1:]]
+        return (first, *(first if same else x.new_zeros(shape) for same, shape in zip(alike, shapes[1:], strict=True)))
+
     def _check_input(self, x: Tensor) -> None:
         weight = cast(Tensor, getattr(self, self._weight_names()[0] + "_l0"))
         if x.dtype != weight.dtype and autocast_dtype(x) != autocast_dtype(weight):
@@ -347,12 +356,6 @@ def check_rate(argument: str, value: Any) -> None:
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:  # type: ignore[operator]
         raise ValueError(f"{argument} should be a number in range [0, 1], got {value!r}")
-
-
-def _zeros(x: Tensor, shapes: tuple[tuple[int, int, int], ...]) -> State:
-    """An initial state. Those of one width are one tensor, into which nothing is written."""
-    first = x.new_zeros(shapes[0])
-    return tuple(first if shape[-1] == shapes[0][-1] else x.new_zeros(shape) for shape in shapes)
 
 
 def _apart(output: Tensor) -> Tensor:

@@ -67,16 +67,21 @@ class CuDNN(NamedTuple):
     size: int
 
     def in_one_piece(self, weights: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """The weights, and the piece that holds them: of the memory of a layer that was moved to a GPU, else of copies.
+        """The weights, and the piece that holds them: the memory of a layer that was moved to a GPU, else that of copies.
 
-        Parameters stay as they are, other than by `nn.RNNBase.flatten_parameters`.
+        Parameters stay as they are, other than by `nn.RNNBase.flatten_parameters`. Without biases they are copied always: cuDNN
+        reads zeros behind them, and whose the memory there is cannot be told.
         """
         first = weights[0]
         start, each = first.data_ptr(), first.element_size()
-        held = first.untyped_storage().nbytes() - each * first.storage_offset()
-        if held >= each * self.size and all(
-            w.is_contiguous() and w.data_ptr() == start + each * place
-            for w, place in zip(weights, self.places, strict=True)
+        whole = first.storage_offset() == 0 and first.untyped_storage().nbytes() >= each * self.size
+        if (
+            whole
+            and sum(w.numel() for w in weights) == self.size
+            and all(
+                w.is_contiguous() and w.data_ptr() == start + each * place
+                for w, place in zip(weights, self.places, strict=True)
+            )
         ):
             return list(weights), first.as_strided((self.size,), (1,))
         piece, copies = first.new_zeros(self.size), []
@@ -114,11 +119,12 @@ class CuDNN(NamedTuple):
         d_history: Tensor | None,
         d_final: Sequence[Tensor | None],
         needs_d_x: bool,
+        needs_d_weights: bool,
     ) -> tuple[Tensor | None, State, list[Tensor]]:
-        """The gradients of x (None if not needed), the state and the weights. It writes in `reserve`."""
+        """The gradients of x (None if not needed), the state and the weights (none if not needed). It writes in `reserve`."""
         h_0, c_0 = state[0], state[1] if len(state) > 1 else None
         d_h, d_c = d_final[0], d_final[1] if len(state) > 1 else None
-        options, needs = self._options(True, sizes), [needs_d_x, True, c_0 is not None, True]
+        options, needs = self._options(True, sizes), [needs_d_x, True, c_0 is not None, needs_d_weights]
         d_x, d_h_0, d_c_0, d_weights = torch.ops.aten._cudnn_rnn_backward(
             x, weights, self._a_run(), piece, h_0, c_0, history, d_history, d_h, d_c, *options, reserve, needs
         )

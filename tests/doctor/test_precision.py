@@ -1,13 +1,17 @@
 """Weights in numbers of fewer bits: named where they are known, and said of a function that is off by as much."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import rnn_torch
 from rnn_common.doctor import diagnose
+
+ROOT = Path(__file__).parents[2]
 
 KINDS = {
     "float16": lambda W: W.half().float(),
@@ -59,6 +63,17 @@ def test_a_function_is_said_to_be_off_by_as_much(kind):
     assert (report.verdict, report.status) == ("unexplained", 3)
     (said,) = [note for note in report.notes if "coarser numbers" in note]
     assert f" in {kind} " in said
+
+
+def test_a_cell_without_recurrent_matrices():
+    torch.manual_seed(0)
+    layer = rnn_torch.layer_of(f"{ROOT}/examples/min_gru.py:MIN_GRU")(5, 8, batch_first=True)
+    rounded = copy.deepcopy(layer)
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            weight.copy_(weight.half().float())
+        report = diagnose(layer, lambda x: rounded(torch.from_numpy(np.float32(x)))[0].numpy())
+    assert "coarser numbers" in " ".join(report.notes)
 
 
 def test_other_weights_are_not_called_rounded():

@@ -49,7 +49,9 @@ class Imitation(private.CuDNN):
         history, *final = self._run(weights, x.contiguous(), state, sizes)
         return history, tuple(final), torch.full((3,), 7.0)
 
-    def backward(self, weights, piece, x, state, sizes, history, reserve, d_history, d_final, needs_d_x):
+    def backward(
+        self, weights, piece, x, state, sizes, history, reserve, d_history, d_final, needs_d_x, needs_d_weights
+    ):
         assert torch.equal(reserve, torch.full((3,), 7.0))
         reserve.zero_()  # cuDNN writes in it, too
         n = 1 + len(state)
@@ -59,7 +61,8 @@ class Imitation(private.CuDNN):
             assert distance(returned[0], history) <= 1e-6
             pairs = [(y, d) for y, d in zip(returned, (d_history, *d_final), strict=True) if d is not None]
             d_x, *others = torch.autograd.grad([y for y, _ in pairs], leaves, [d for _, d in pairs])
-        return d_x if needs_d_x else None, tuple(others[: len(state)]), others[len(state) :]
+        d_weights = others[len(state) :] if needs_d_weights else []
+        return d_x if needs_d_x else None, tuple(others[: len(state)]), d_weights
 
     def _run(self, weights, x, state, sizes):
         assert all(h.dim() == 3 and h.is_contiguous() for h in state)
@@ -351,7 +354,7 @@ def test_parameters_stay_as_they_are_and_nothing_is_warned_of(kind, how, device)
 @a_gpu
 def test_one_piece_of_memory():
     """The weights of a layer that was moved to a GPU are in one, also of a stack; else a copy of them is made."""
-    for options in ({}, {"bias": False}, {"num_layers": 2, "bidirectional": True}):
+    for options in ({}, {"num_layers": 2, "bidirectional": True}):
         layer, _ = pair("LSTM", 3, 8, device="cpu", **options)
         layer.cuda()
         stack = dataclasses.replace(layer.recurrence(), layers=layer.num_layers, directions=1 + layer.bidirectional)
@@ -377,7 +380,8 @@ def test_which_memory_is_one_piece():
 
     for given, is_one in [
         (at(cudnn.places, 36), True),
-        (at(cudnn.places, 50, offset=7), True),
+        (at(cudnn.places, 50), True),
+        (at(cudnn.places, 50, offset=7), False),
         (at((0, 12, 32, 28), 36), False),
         (at((0, 13, 29, 33), 37), False),
         ([*at(cudnn.places, 36)[:3], weights[3]], False),
@@ -388,13 +392,12 @@ def test_which_memory_is_one_piece():
         assert (piece.data_ptr() == given[0].data_ptr()) == is_one
         assert torch.equal(piece, torch.cat([w.flatten() for w in weights]))
         assert all(torch.equal(a, b) for a, b in zip(found, weights, strict=True))
-    # cuDNN has room for biases that a layer has not: the layer's memory must have it, too.
-    without = cudnn._replace(places=(0, 12))
-    for size, is_one in [(28, False), (36, True)]:
-        given = at((0, 12), size)
-        _, piece = without.in_one_piece(given)
-        assert (piece.data_ptr() == given[0].data_ptr()) == is_one
-        assert torch.equal(piece, torch.cat([*(w.flatten() for w in weights[:2]), torch.zeros(8)]))
+    # cuDNN reads biases that a layer has not: what lies behind its matrices may be another layer's.
+    given = at((0, 12), 36)
+    given[0].untyped_storage().fill_(1)
+    _, piece = cudnn._replace(places=(0, 12)).in_one_piece(given)
+    assert piece.data_ptr() != given[0].data_ptr()
+    assert torch.equal(piece, torch.cat([*(w.flatten() for w in given[:2]), torch.zeros(8)]))
 
 
 # In a graph
@@ -624,6 +627,48 @@ def test_it_keeps_what_nn_keeps():
                 output, _ = each(x)
             kept.append(sum(places.values()))
         assert kept[0] <= kept[1] + output.nbytes + sum(p.nbytes for p in layer.parameters()), (kind, kept)
+
+
+class Nothing(torch.autograd.Function):
+    """From whose gradient nothing comes."""
+
+    @staticmethod
+    def forward(ctx, y):
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx, d):
+        return None
+
+
+@each_device
+@each_kind
+@each_stack
+def test_no_gradient_comes_of_none(kind, stack, device):
+    layer, _ = pair(kind, 3, 4, device=device, dropout=0.5 if stack != "one layer" else 0, **STACKS[stack])
+    output, _ = layer(draw(5, 2, 3, device=device, dtype=torch.float32))
+    Nothing.apply(output).sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
+
+
+@each_device
+@each_kind
+@each_stack
+def test_weights_of_a_class_of_ones_own(kind, stack, device):
+    """A layer that computes its weights, for each layer and direction, in `packed`."""
+    layer, _ = pair(kind, 3, 4, device=device, **STACKS[stack])
+
+    class Halved(type(layer)):
+        def packed(self, suffix="_l0", dtype=None):
+            return [w / 2 for w in super().packed(suffix, dtype)]
+
+    halved = Halved(3, 4, engine="vendor", device=device, **KINDS[kind][2], **STACKS[stack])
+    halved.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.div_(2)
+        x = draw(5, 2, 3, device=device, dtype=torch.float32)
+        assert torch.equal(halved(x)[0], layer(x)[0])
 
 
 # torch.compile

@@ -49,7 +49,7 @@ ONLY = {
             "Layer._run*",
             "Layer._choose",
             "Layer._weights",
-            "_zeros",
+            "Layer._zeros",
             "_apart",
             "Layer._suffixes",
             "Layer._directions",

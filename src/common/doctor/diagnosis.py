@@ -425,8 +425,10 @@ class Diagnosis:
                 found, whose = matching.differences(one, other, dtype), "b"
                 if found.strange and not (back := matching.differences(other, one, dtype)).strange:
                     found, whose = back, "a"
-                if found.strange and found.nearly:
-                    found, whose = _but_for_rounding(one, other, dtype) or (found, whose)
+                if found.strange and (rounded := matching.but_for_rounding(one, other, dtype)):
+                    found, whose = rounded, "b"
+                elif found.strange and (rounded := matching.but_for_rounding(other, one, dtype)):
+                    found, whose = rounded, "a"
             except ValueError as error:
                 self.notes.append(f"{error}.")
                 return False, False, suspects
@@ -571,16 +573,6 @@ class Diagnosis:
             return
         for step in network.steps(whose, self.calls[0]):
             yield step.side.layers, step.call, _in_named_layer
-
-
-def _but_for_rounding(a: Layer, b: Layer, dtype: str) -> tuple[matching.Differences, str] | None:
-    """By which faults one of two layers differs whose weights are the other's rounded, and which it is; None if they are not."""
-    for (right, wrong), whose in (((a, b), "b"), ((b, a), "a")):
-        for fault in in_precision.faults():
-            found = matching.differences(fault.layer(right), wrong, dtype)
-            if not found.strange:
-                return replace(found, faults=(fault, *found.faults)), whose
-    return None
 
 
 def _once(causes: Sequence[Cause]) -> list[Cause]:

@@ -28,7 +28,7 @@ def _int8(W: Array) -> Array:
 def _matrices_in_int8(cell: Cell, weights: Weights) -> Weights:
     """All input matrices have one scale, and all recurrent ones, as a framework packs them; biases stay."""
     changed = dict(weights)
-    for names in (cell.input_matrices, cell.recurrent_matrices):
+    for names in filter(None, (cell.input_matrices, cell.recurrent_matrices)):
         blocks = _int8(np.concatenate([weights[name] for name in names]))
         changed |= dict(zip(names, np.split(blocks, len(names)), strict=True))
     return changed

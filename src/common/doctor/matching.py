@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnn_common.doctor import in_precision
 from rnn_common.doctor.calls import UNITS, Call
 from rnn_common.doctor.catalogue import catalogue
 from rnn_common.doctor.faults import Fault
@@ -24,7 +25,6 @@ from rnn_common.exchange.description import Dense, Embedding, Layer, Recurrent
 from rnn_common.packings import merged
 
 NO_CALL = Call(np.zeros((1, 1, 1)))
-ALMOST = 0.99  # the correlation of weights with what becomes of them in int8 is above it
 DEPTH, BEAM = 4, 8  # as many faults of weights at once, as many ways to go on from
 
 
@@ -48,11 +48,6 @@ class Differences:
     equal: int = 0
     of: int = 0
 
-    @property
-    def nearly(self) -> bool:
-        """Whether each weight that is strange is almost one of the other layer's."""
-        return min((correlation for _, correlation in (self.related or {}).values()), default=1.0) > ALMOST
-
 
 def differences(a: Layer, b: Layer, dtype: str = "float32") -> Differences:
     """By which faults `b` differs from `a`.
@@ -71,6 +66,25 @@ def differences(a: Layer, b: Layer, dtype: str = "float32") -> Differences:
     if isinstance(a, Embedding) and isinstance(b, Embedding):
         return _of_embedding(a, b, dtype)
     raise ValueError(f"b should be a layer as {a.name} is, got {b.name}")
+
+
+def but_for_rounding(a: Layer, b: Layer, dtype: str) -> Differences | None:
+    """By which faults `b` differs from `a` if its weights are those of `a`, rounded; None if they are not."""
+    for fault in in_precision.faults():
+        rounded = fault.layer(a)
+        if isinstance(rounded, Recurrent) and isinstance(b, Recurrent) and not _each_is_there(rounded, b, dtype):
+            continue
+        found = differences(rounded, b, dtype)
+        if not found.strange:
+            return replace(found, faults=(fault, *found.faults))
+    return None
+
+
+def _each_is_there(a: Recurrent, b: Recurrent, dtype: str) -> bool:
+    """Whether each matrix of `b` is one of `a`, as it is or transposed: so much can be told at once."""
+    mine = [each for W in _blocks(a).values() if W.ndim == 2 for each in (W, W.T)]
+    theirs = [W for W in _blocks(b).values() if W.ndim == 2]
+    return all(any(_same(each, W, dtype) for each in mine) for W in theirs)
 
 
 def _of_recurrent(a: Recurrent, b: Recurrent, dtype: str) -> Differences:

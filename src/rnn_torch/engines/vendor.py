@@ -85,9 +85,13 @@ def backward(
     needs_d_x: bool,
 ) -> list[Tensor | None]:
     """See `rnn_torch.engines`. What is not saved, as by no operation under `torch.compile`, is made again."""
+    if all(d is None for d in (*d_history, *d_final)):
+        return [None] * (1 + len(state) + len(weights))
     if len(saved) == 2 or (not saved and _cudnn_takes(x)):
+        needs_d_weights = not saved or any(w.requires_grad for w in weights)
         saved = saved or _forward_by_cudnn(recurrence, weights, x, state, sizes, keep=True)[2]
-        return _backward_by_cudnn(recurrence, weights, x, state, sizes, history, saved, d_history, d_final, needs_d_x)
+        needs = (needs_d_x, needs_d_weights)
+        return _backward_by_cudnn(recurrence, weights, x, state, sizes, history, saved, d_history, d_final, *needs)
     if not saved:
         saved = record(recurrence, weights, x, state, sizes, [needs_d_x, *[True] * (len(state) + len(weights))])
     returned = 1 + len(state)
@@ -178,14 +182,16 @@ def _backward_by_cudnn(
     d_history: tuple[Tensor | None, ...],
     d_final: tuple[Tensor | None, ...],
     needs_d_x: bool,
+    needs_d_weights: bool,
 ) -> list[Tensor | None]:
     piece, reserve = saved
     reserve = reserve.clone() if private.graph_is_kept() else reserve  # the backward pass writes in it
     d_end = [None if d is None else d if d.dim() == 3 else d.unsqueeze(0) for d in d_final]
     d_x, d_state, d_weights = _of_cudnn(recurrence, weights, x).backward(
-        weights, piece, x, _as_stack(state), sizes, history[0], reserve, d_history[0], d_end, needs_d_x
+        weights, piece, x, _as_stack(state), sizes, history[0], reserve, d_history[0], d_end, needs_d_x, needs_d_weights
     )
-    return [d_x, *_as_given(d_state, state), *d_weights]
+    none: list[Tensor | None] = [None] * len(weights)
+    return [d_x, *_as_given(d_state, state), *(d_weights or none)]
 
 
 def _cudnn_takes(x: Tensor) -> bool:
