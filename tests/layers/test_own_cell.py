@@ -90,6 +90,24 @@ def test_the_lstm_without_peepholes_is_the_lstm(twin):
     np.testing.assert_allclose(found.outputs, expected.outputs, rtol=1e-14, atol=1e-15)
 
 
+def test_each_state_is_a_tensor_of_its_own():
+    """Where none is given, too: a step may write in one of them."""
+    torch = pytest.importorskip("torch")
+    import rnn_torch
+
+    cell = cell_of(SPECS["peepholes"])
+
+    def writes(w, x_t, state):
+        h, c = state
+        c.add_(1)
+        return cell.torch(w, x_t, (h, c))
+
+    layer = rnn_torch.layer_of(replace(cell, name="WritingLSTM", torch=writes))(4, 5)
+    x = torch.randn(7, 3, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(layer(x)[0], layer(x, (torch.zeros(1, 3, 5), torch.zeros(1, 3, 5)))[0])
+
+
 # What a layer has that does not depend on its cell
 
 
