@@ -168,3 +168,9 @@ def test_the_twins_are_of_one_version(package):
 
 def framework_of(package):
     return {"rnn_torch": "torch", "rnn_tf": "tf"}[package] in twins.installed()
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by their names, without their folders, and takes the second for the first."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
