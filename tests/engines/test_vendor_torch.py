@@ -629,6 +629,19 @@ def test_it_keeps_what_nn_keeps():
         assert kept[0] <= kept[1] + output.nbytes + sum(p.nbytes for p in layer.parameters()), (kind, kept)
 
 
+@each_kind
+def test_a_frozen_layer_asks_cudnn_for_no_gradients_of_weights(kind, monkeypatch):
+    monkeypatch.setattr(vendor, "_cudnn_takes", lambda x: True)
+    monkeypatch.setattr(private, "cudnn", imitation)
+    asked, backward = [], Imitation.backward
+    monkeypatch.setattr(Imitation, "backward", lambda *given: asked.append(given[-1]) or backward(*given))
+    layer, _ = pair(kind, 3, 4)
+    for needed in (True, False):
+        layer.requires_grad_(needed)
+        layer(draw(5, 2, 3, dtype=torch.float32).requires_grad_())[0].sum().backward()
+    assert asked == [True, False]
+
+
 class Nothing(torch.autograd.Function):
     """From whose gradient nothing comes."""
 

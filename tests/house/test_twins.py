@@ -215,6 +215,7 @@ ONLY = {
             "CuDNN*",
             "*_by_cudnn",
             "_of_cudnn",
+            "_along_the_graph",
             "cudnn",
             "_cudnn_takes",
             "_as_stack",

@@ -85,28 +85,31 @@ def backward(
     needs_d_x: bool,
 ) -> list[Tensor | None]:
     """See `rnn_torch.engines`. What is not saved, as by no operation under `torch.compile`, is made again."""
-    if all(d is None for d in (*d_history, *d_final)):
+    d_returned = (*d_history, *d_final)
+    if all(d is None for d in d_returned):
         return [None] * (1 + len(state) + len(weights))
     if len(saved) == 2 or (not saved and _cudnn_takes(x)):
         needs_d_weights = not saved or any(w.requires_grad for w in weights)
-        saved = saved or _forward_by_cudnn(recurrence, weights, x, state, sizes, keep=True)[2]
-        needs = (needs_d_x, needs_d_weights)
-        return _backward_by_cudnn(recurrence, weights, x, state, sizes, history, saved, d_history, d_final, *needs)
+        piece, reserve = saved or _forward_by_cudnn(recurrence, weights, x, state, sizes, keep=True)[2]
+        reserve = reserve.clone() if private.graph_is_kept() else reserve  # the backward pass writes in it
+        d_end = [d if d is None or d.dim() == 3 else d.unsqueeze(0) for d in d_final]
+        d_x, d_state, d_weights = _of_cudnn(recurrence, weights, x).backward(
+            weights,
+            piece,
+            x,
+            _as_stack(state),
+            sizes,
+            history[0],
+            reserve,
+            d_history[0],
+            d_end,
+            needs_d_x,
+            needs_d_weights,
+        )
+        return [d_x, *_as_given(d_state, state), *(d_weights if needs_d_weights else [None] * len(weights))]
     if not saved:
         saved = record(recurrence, weights, x, state, sizes, [needs_d_x, *[True] * (len(state) + len(weights))])
-    returned = 1 + len(state)
-    leaves, outputs = saved[:-returned], saved[-returned:]
-    wanted = [leaf.requires_grad and (needs_d_x or place > 0) for place, leaf in enumerate(leaves)]
-    pairs = [(y, d) for y, d in zip(outputs, (*d_history, *d_final), strict=True) if d is not None]
-    found = torch.autograd.grad(
-        [y for y, _ in pairs],
-        [leaf for leaf, need in zip(leaves, wanted, strict=True) if need],
-        [d for _, d in pairs],
-        retain_graph=private.graph_is_kept(),
-        materialize_grads=True,
-    )
-    each = iter(found)
-    return [next(each).contiguous() if need else None for need in wanted]
+    return _along_the_graph(saved, d_returned, needs_d_x)
 
 
 # PyTorch's layer, differentiated by autograd
@@ -131,6 +134,22 @@ def record(
         ]
         of_state, of_weights = leaves[1 : 1 + len(state)], leaves[1 + len(state) :]
         return (*leaves, *run(recurrence, of_weights, leaves[0], tuple(of_state), sizes))
+
+
+def _along_the_graph(saved: State, d_returned: Sequence[Tensor | None], needs_d_x: bool) -> list[Tensor | None]:
+    """The gradients of what `record` began with."""
+    leaves, outputs = saved[: -len(d_returned)], saved[-len(d_returned) :]
+    wanted = [leaf.requires_grad and (needs_d_x or place > 0) for place, leaf in enumerate(leaves)]
+    pairs = [(y, d) for y, d in zip(outputs, d_returned, strict=True) if d is not None]
+    found = torch.autograd.grad(
+        [y for y, _ in pairs],
+        [leaf for leaf, need in zip(leaves, wanted, strict=True) if need],
+        [d for _, d in pairs],
+        retain_graph=private.graph_is_kept(),
+        materialize_grads=True,
+    )
+    each = iter(found)
+    return [next(each).contiguous() if need else None for need in wanted]
 
 
 def run(
@@ -169,29 +188,6 @@ def _forward_by_cudnn(
     weights, piece = layer.in_one_piece(weights)
     history, final, reserve = layer.forward(weights, piece, x, _as_stack(state), sizes, keep)
     return (history,), _as_given(final, state), (piece, reserve) if keep else ()
-
-
-def _backward_by_cudnn(
-    recurrence: Recurrence,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    state: State,
-    sizes: list[int] | None,
-    history: State,
-    saved: State,
-    d_history: tuple[Tensor | None, ...],
-    d_final: tuple[Tensor | None, ...],
-    needs_d_x: bool,
-    needs_d_weights: bool,
-) -> list[Tensor | None]:
-    piece, reserve = saved
-    reserve = reserve.clone() if private.graph_is_kept() else reserve  # the backward pass writes in it
-    d_end = [None if d is None else d if d.dim() == 3 else d.unsqueeze(0) for d in d_final]
-    d_x, d_state, d_weights = _of_cudnn(recurrence, weights, x).backward(
-        weights, piece, x, _as_stack(state), sizes, history[0], reserve, d_history[0], d_end, needs_d_x, needs_d_weights
-    )
-    none: list[Tensor | None] = [None] * len(weights)
-    return [d_x, *_as_given(d_state, state), *(d_weights or none)]
 
 
 def _cudnn_takes(x: Tensor) -> bool:
